@@ -1,0 +1,47 @@
+# make repro            the demo profile, raw files to tables (set up first if need be)
+# make repro PROFILE=cmu  the same on real motion capture
+# make test             the whole suite at reduced counts;  make test-full: every campaign at full count
+PYTHON  ?= python3
+VENV    ?= .venv
+# Which torch: any requirement pip understands. The default takes what pip gives (on Linux the CUDA build; it also
+# runs on the CPU). For a small CPU-only install name your CPU wheel here.
+TORCH   ?= torch==2.13.0
+PROFILE ?=
+
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready
+export PATH := $(abspath $(BIN)):$(PATH)
+# No program that we call reports home.
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := true
+
+.PHONY: repro test test-full check format clean-environment
+repro: $(READY)
+	@$(BIN)/python -m pipeline.reproduce $(PROFILE)
+
+test: $(READY)
+	$(BIN)/python -m pytest -q -m "not campaign"
+
+test-full: $(READY)
+	$(BIN)/python -m pytest -q
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "LangPose needs Python 3.11 or newer; " \
+	  "%s is %s. Name another: make PYTHON=python3.12 ..." % (sys.executable, sys.version.split()[0]))'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean-environment:
+	rm -rf $(VENV)
