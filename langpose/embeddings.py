@@ -1,0 +1,84 @@
+"""Global pose embeddings (section 4.3, Fig. 4): retrieval, recognition, and numbers beside the t-SNE picture.
+
+Embeddings are unit vectors (N, D) unless said otherwise; a clip's label is an index into a list of distinct texts.
+Retrieval metrics carry TMR's names (``t2m/R01`` … ``m2t/MedR``); clips that share a text are never each other's error.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+VERBS = ("throw", "pick", "jump", "run", "kick", "wave", "bend", "raise", "walk")
+"""The nine verbs that section 4.3 names."""
+
+RANKS = (1, 2, 3, 5, 10)
+
+
+def verb_of(label: str, categories: Sequence[str], verbs: Sequence[str] = VERBS) -> str | None:
+    """The one of ``verbs`` that a clip shows, by its categories, else by its text; None where none or several fit."""
+    for words in (" ".join(categories), label):
+        found = [verb for verb in verbs if any(word.startswith(verb) for word in words.lower().split())]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def retrieval(pose: np.ndarray, text: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """Text→motion and motion→text retrieval.
+
+    ``pose`` (N, D), ``text`` (L, D) one row a distinct label, ``label`` (N,) the clip's row of ``text``. A text's rank
+    is that of its best clip; a clip's rank is that of its own text. Ties count against us. R@k in %, MedR from 1.
+    """
+    used = np.unique(label)
+    similarity = pose @ text[used].T  # (N, L)
+    own = np.searchsorted(used, label)
+    positive = own[:, None] == np.arange(len(used))[None]  # (N, L)
+    scores = {}
+    for name, sim, pos in (("t2m", similarity.T, positive.T), ("m2t", similarity, positive)):
+        best = np.where(pos, sim, -np.inf).max(1, keepdims=True)
+        rank = 1 + ((sim >= best) & ~pos).sum(1)
+        for k in RANKS:
+            scores[f"{name}/R{k:02d}"] = float(100 * (rank <= k).mean())
+        scores[f"{name}/MedR"] = float(np.median(rank))
+    scores["texts"], scores["clips"] = float(len(used)), float(len(pose))
+    return scores
+
+
+def _accuracy(predicted: np.ndarray, truth: np.ndarray, name: str) -> dict[str, float]:
+    right = predicted == truth
+    per_class = [right[truth == c].mean() for c in np.unique(truth)]
+    return {f"{name}/top1": float(100 * right.mean()), f"{name}/balanced": float(100 * np.mean(per_class))}
+
+
+def zero_shot(pose: np.ndarray, class_text: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Recognition by the nearest class text: ``class_text`` (K, D), ``truth`` (N,) in 0..K-1. Percentages."""
+    return _accuracy((pose @ class_text.T).argmax(1), truth, "zero_shot")
+
+
+def nearest_neighbours(pose: np.ndarray, truth: np.ndarray, group: np.ndarray, k: int = 5) -> dict[str, float]:
+    """k-nearest-neighbour recognition, each clip against the clips of other ``group``s (recordings) only.
+
+    Needs no text stream, so every variant can be compared by it. Clips whose class no other group has are left out.
+    Features are made unit length first.
+    """
+    unit = pose / np.maximum(np.linalg.norm(pose, axis=1, keepdims=True), 1e-12)
+    similarity = np.where(group[:, None] == group[None], -np.inf, unit @ unit.T)
+    classes, index = np.unique(truth, return_inverse=True)
+    shared = np.array([len(np.unique(group[index == c])) > 1 for c in range(len(classes))])[index]
+    if not shared.any():
+        return {}
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    valid = np.isfinite(np.take_along_axis(similarity, nearest, 1))
+    votes = ((index[nearest][..., None] == np.arange(len(classes))) & valid[..., None]).sum(1)
+    scores = _accuracy(votes.argmax(1)[shared], index[shared], f"knn{k}")
+    chance = np.bincount(index[shared]).max() / shared.sum()
+    return {**scores, f"knn{k}/majority": float(100 * chance)}
+
+
+def purity(features: np.ndarray, truth: np.ndarray, k: int = 10) -> float:
+    """Mean share (%) of a point's k nearest neighbours that have its class: a t-SNE picture's claim as a number."""
+    k = min(k, len(features) - 1)
+    distance = ((features[:, None] - features[None]) ** 2).sum(-1)
+    np.fill_diagonal(distance, np.inf)
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    return float(100 * (truth[nearest] == truth[:, None]).mean())

@@ -1,0 +1,174 @@
+"""Figures 4 and 5 of the paper, drawn from measured embeddings and predictions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langpose.embeddings import purity
+from langpose.skeleton import LEFT, LIMBS, RIGHT
+from langpose.storage import replacing
+
+LEFT_COLOUR, RIGHT_COLOUR, MIDDLE_COLOUR = "#d1495b", "#00798c", "#3d405b"
+PALETTE = (
+    "#00798c", "#d1495b", "#edae49", "#66a182", "#2e4057", "#8d6a9f", "#f28f3b", "#5fa8d3", "#a3a847",
+)  # fmt: skip
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update(
+        {"font.size": 9, "svg.hashsalt": "langpose", "axes.titlesize": 9, "font.family": "DejaVu Sans"}
+    )
+    return pyplot
+
+
+def _save(figure: Any, path: Path, dpi: int = 110) -> None:
+    with replacing(path) as temporary, open(temporary, "wb") as handle:
+        # no program name or version inside: the same data give the same bytes
+        figure.savefig(handle, format="png", dpi=dpi, metadata={"Software": None})
+    _pyplot().close(figure)
+
+
+def draw_pose(axes: Any, pose: np.ndarray, hidden: np.ndarray | None = None, width: float = 1.6) -> None:
+    """Draw one skeleton (17, 2) with y pointing down: left red, right blue; limbs to ``hidden`` joints are dotted."""
+    for parent, joint in LIMBS:
+        colour = LEFT_COLOUR if joint in LEFT else RIGHT_COLOUR if joint in RIGHT else MIDDLE_COLOUR
+        style = ":" if hidden is not None and (hidden[parent] or hidden[joint]) else "-"
+        axes.plot(*pose[[parent, joint]].T, style, color=colour, linewidth=width, solid_capstyle="round")
+    axes.set_aspect("equal")
+    axes.axis("off")
+
+
+def tsne_figure(
+    path: Path, groups: Sequence[tuple[str, np.ndarray]], verbs: Sequence[str], seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Figure 4: one t-SNE picture a (title, features (N, D)) of the same N clips, coloured by verb.
+
+    Returns, a title, the numbers written beside its picture: 10-nearest-neighbour purity and silhouette, both of the
+    full embedding and not of the picture, so that the claim can be checked.
+    """
+    from sklearn.manifold import TSNE
+    from sklearn.metrics import silhouette_score
+
+    truth = np.asarray(verbs)
+    names = sorted(set(verbs))
+    pyplot = _pyplot()
+    figure, panels = pyplot.subplots(
+        1, len(groups), figsize=(4.6 * len(groups), 4.4), layout="constrained", squeeze=False
+    )
+    numbers: dict[str, dict[str, float]] = {}
+    for axes, (title, features) in zip(panels[0], groups, strict=True):
+        unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        enough = len(names) > 1 and len(unit) > len(names)
+        numbers[title] = {
+            "purity10": purity(unit, truth),
+            "silhouette": float(silhouette_score(unit, truth)) if enough else float("nan"),
+        }
+        perplexity = float(min(30, max(2, (len(unit) - 1) // 4)))
+        points = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(
+            unit.astype(np.float32)
+        )
+        for index, name in enumerate(names):
+            chosen = truth == name
+            colour = PALETTE[index % len(PALETTE)]
+            axes.scatter(*points[chosen].T, s=14, color=colour, label=f"{name} ({chosen.sum()})", linewidths=0)
+        axes.set_title(
+            f"{title}\n10-NN purity {numbers[title]['purity10']:.1f} %, silhouette {numbers[title]['silhouette']:.3f}"
+        )
+        axes.set_xticks([])
+        axes.set_yticks([])
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(names), 5), frameon=False)
+    _save(figure, path)
+    return numbers
+
+
+def choose_frames(ours_mm: np.ndarray, baseline_mm: np.ndarray, clip: np.ndarray) -> list[tuple[str, int]]:
+    """Frames for Figure 5 by a stated rule: the largest gain, the median and the largest loss of ours over baseline.
+
+    Per-frame errors (F,) and the clip each frame belongs to (F,). One frame a clip (its frame of median difference), so
+    that a single odd frame does not decide. Returns (name, frame index) for each of the three.
+    """
+    gain = baseline_mm - ours_mm
+    frames = []
+    for name in np.unique(clip):
+        rows = np.flatnonzero(clip == name)
+        frames.append(rows[np.argsort(gain[rows], kind="stable")[len(rows) // 2]])
+    order = sorted(frames, key=lambda row: (-gain[row], row))
+    return [("largest gain", order[0]), ("median", order[len(order) // 2]), ("largest loss", order[-1])]
+
+
+def qualitative_figure(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Figure 5: the same frames from ours, the baseline and the input.
+
+    Each row has ``name``, ``ours``, ``baseline``, ``truth`` (17, 3) mm root-relative camera frame, ``input`` (17, 2) px
+    and ``confidence`` (17,). 3D poses are shown from the camera and turned 60° about the vertical, over the truth.
+    """
+    pyplot = _pyplot()
+    titles = ("LangPose", "baseline", "LangPose, turned 60°", "baseline, turned 60°", "2D input")
+    figure, panels = pyplot.subplots(
+        len(rows), len(titles), figsize=(2.1 * len(titles), 2.3 * len(rows)), layout="constrained", squeeze=False
+    )
+    cos, sin = np.cos(np.pi / 3), np.sin(np.pi / 3)
+    for line, row in zip(panels, rows, strict=True):
+        for axes, source, turned in (
+            (line[0], "ours", False),
+            (line[1], "baseline", False),
+            (line[2], "ours", True),
+            (line[3], "baseline", True),
+        ):
+            for pose, ghost in ((row["truth"], True), (row[source], False)):
+                x = pose[:, 0] * cos + pose[:, 2] * sin if turned else pose[:, 0]
+                flat = np.stack([x, pose[:, 1]], 1)
+                if ghost:
+                    for parent, joint in LIMBS:
+                        axes.plot(*flat[[parent, joint]].T, color="#c9c9c9", linewidth=3.2, solid_capstyle="round")
+                else:
+                    draw_pose(axes, flat)
+            axes.invert_yaxis()
+            if not turned:
+                error = np.linalg.norm(row[source] - row["truth"], axis=-1).mean()
+                axes.text(0.5, -0.02, f"{error:.0f} mm", transform=axes.transAxes, ha="center", va="top", fontsize=8)
+        draw_pose(line[4], row["input"], hidden=row["confidence"] < 0.3)
+        line[4].invert_yaxis()
+        line[0].text(
+            -0.12, 0.5, row["name"], transform=line[0].transAxes, rotation=90, va="center", ha="right", fontsize=8
+        )
+    for axes, title in zip(panels[0], titles, strict=True):
+        axes.set_title(title)
+    figure.supxlabel("grey: ground truth; red: left, blue: right; dotted: joints the detector is unsure of", fontsize=8)
+    _save(figure, path)
+
+
+def bars_figure(path: Path, actions: Sequence[str], series: Sequence[tuple[str, np.ndarray]]) -> None:
+    """Error per action (mm), one bar a (name, values (A,)): Table 1 as a picture."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(max(6.0, 0.62 * len(actions) + 2), 3.2), layout="constrained")
+    width = 0.8 / len(series)
+    for index, (name, values) in enumerate(series):
+        axes.bar(np.arange(len(actions)) + (index - (len(series) - 1) / 2) * width, values, width, label=name,
+                 color=PALETTE[index % len(PALETTE)])  # fmt: skip
+    axes.set_xticks(np.arange(len(actions)), actions, rotation=40, ha="right")
+    axes.set_ylabel("P1, mm")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, ncols=len(series))
+    _save(figure, path)
+
+
+def curves_figure(path: Path, curves: Sequence[tuple[str, np.ndarray, np.ndarray]], ylabel: str) -> None:
+    """Training curves: one line a (name, steps, values)."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.4), layout="constrained")
+    for index, (name, steps, values) in enumerate(curves):
+        axes.plot(steps, values, color=PALETTE[index % len(PALETTE)], label=name, linewidth=1.4)
+    axes.set_xlabel("step")
+    axes.set_ylabel(ylabel)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=7, ncols=2)
+    _save(figure, path)

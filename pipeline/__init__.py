@@ -1,0 +1,1 @@
+"""The experiment pipeline around the library: DVC stages, parameters, where things lie."""

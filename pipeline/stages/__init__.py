@@ -1,0 +1,1 @@
+"""One file a DVC stage. A stage reads its parameters, calls the library and writes its outputs."""
