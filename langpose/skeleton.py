@@ -62,7 +62,7 @@ def flip(x: Array, permutation: Sequence[int] = FLIP) -> Array:
     ``x`` is (..., J, C), numpy or torch, with the horizontal coordinate first; further channels (depth, confidence)
     are kept. Flipping twice gives back the input. Source: MotionBERT, ``flip_data``.
     """
-    mirrored = x[..., list(permutation), :]
+    mirrored: Any = x[..., list(permutation), :]
     mirrored = mirrored.copy() if isinstance(mirrored, np.ndarray) else mirrored.clone()
     mirrored[..., 0] *= -1
     return mirrored

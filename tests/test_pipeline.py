@@ -1,0 +1,145 @@
+"""dvc.yaml, the layout, the profiles and the stages agree; wrong parameters are refused by name."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import layout, params, reproduce
+from pipeline.stages import check
+
+ROOT = Path(__file__).parents[1]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PROFILES = ("demo", "cmu", "paper")
+ITEM = {"profile": "P", "dataset": "D", "variant": "V", "seed": "0"}
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def fill(text: str) -> str:
+    return re.sub(r"\$\{item\.(\w+)\}", lambda m: ITEM[m[1]], text)
+
+
+def outputs(stage: str) -> list[str]:
+    entries = PIPELINE[stage].get("outs", []) + PIPELINE[stage].get("metrics", [])
+    return [fill(next(iter(entry)) if isinstance(entry, dict) else entry) for entry in entries]
+
+
+def test_the_layout_names_the_paths_that_dvc_tracks():
+    assert outputs("convert") == [layout.lifting("P", "D").as_posix()]
+    assert outputs("base") == [layout.base("P", 0).as_posix()]
+    assert outputs("pretrain") == [layout.pretrained("P", "V", 0).as_posix()]
+    assert outputs("finetune") == [layout.finetuned("P", "D", "V", 0).as_posix()]
+    assert {str(Path(o).parent) for o in outputs("evaluate")} == {str(layout.evaluated("P", "D", "V", 0))}
+    assert {str(Path(o).parent) for o in outputs("embed")} == {str(layout.embedded("P", "V", 0))}
+    assert outputs("report") == [layout.report("P").as_posix()]
+    assert {str(Path(o).parent) for o in outputs("project") + outputs("pair")} == {str(layout.data("P"))}
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_a_stage_is_one_file_of_its_name_and_its_dependencies_exist(stage):
+    assert f"pipeline.stages.{stage} " in PIPELINE[stage]["cmd"] + " "
+    assert (ROOT / "pipeline" / "stages" / f"{stage}.py").exists()
+    for dependency in PIPELINE[stage]["deps"]:
+        if dependency.startswith(("langpose/", "pipeline/")):
+            assert (ROOT / dependency).exists(), dependency
+
+
+def test_only_the_report_is_kept_out_of_the_cache():
+    for name, stage in PIPELINE.items():
+        for entry in stage.get("outs", []) + stage.get("metrics", []):
+            uncached = isinstance(entry, dict) and next(iter(entry.values())).get("cache") is False
+            assert uncached == (name == "report")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_parameter_of_a_profile_is_known_and_typed(profile):
+    from pipeline import profiles
+
+    profiles.check(profile)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_knob_carries_a_comment(profile):
+    lines = (ROOT / "profiles" / f"{profile}.yaml").read_text().splitlines()
+    bare = [
+        line for line in lines
+        if re.match(r"\s+\w+: *[^#{\s]", line) and "#" not in line
+    ]  # fmt: skip
+    assert not bare, f"knobs without a comment: {bare}"
+
+
+def test_a_misspelt_parameter_is_refused_with_the_nearest_name(tmp_path, monkeypatch):
+    text = (ROOT / "profiles" / "demo.yaml").read_text()
+    (tmp_path / "profiles").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "profiles" / "demo.yaml").write_text(text.replace("\npretrain:", "\npretain:"))
+    with pytest.raises(SystemExit, match=r"unknown section 'pretain'; did you mean 'pretrain'\?"):
+        params.load("demo")
+    with pytest.raises(SystemExit, match=r"no profile 'dmo'.*profiles: demo"):
+        params.load("dmo")
+
+
+def test_the_paper_profile_without_data_lists_every_missing_set_its_source_and_licence(tmp_path):
+    entries = check.missing(tmp_path)
+    assert len(entries) == len(check.NEEDED)
+    for entry, need in zip(entries, check.NEEDED, strict=True):
+        assert need.name in entry and "from: " in entry and "licence: " in entry
+    for need in check.NEEDED:
+        for pattern in need.patterns:
+            file = tmp_path / pattern.replace("*", "x")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    assert check.missing(tmp_path) == []
+
+
+def test_the_paper_profile_without_data_is_one_message_and_no_traceback():
+    if (ROOT / "data" / "paper" / "raw").exists():
+        pytest.skip("the paper's data is placed here")
+    done = subprocess.run([sys.executable, "-m", "pipeline.stages.check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "6 of 6 sets are incomplete" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_selecting_a_profile_writes_its_axes_and_keeps_the_comment(tmp_path, monkeypatch):
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "cmu.yaml").write_text(
+        "axes:\n  datasets: [human36m]\n  variants: [baseline, mmm_map]\n  seeds: [0, 1]\n"
+    )
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    reproduce.select("cmu")
+    text = Path("params.yaml").read_text()
+    assert text.startswith("# The axes of the grid")
+    assert yaml.safe_load(text) == {
+        "profiles": ["cmu"], "datasets": ["human36m"], "variants": ["baseline", "mmm_map"], "seeds": [0, 1],
+    }  # fmt: skip
+    with pytest.raises(SystemExit, match=r"no profile 'nope'.*profiles: cmu"):
+        reproduce.select("nope")
+
+
+def test_the_committed_axes_are_the_demos():
+    committed = yaml.safe_load((ROOT / "params.yaml").read_text())
+    axes = yaml.safe_load((ROOT / "profiles" / "demo.yaml").read_text())["axes"]
+    assert committed == {"profiles": ["demo"], **axes}
+
+
+def test_the_manifest_lists_every_raw_file_by_content(tmp_path):
+    from pipeline import manifest
+
+    (tmp_path / "raw" / "a").mkdir(parents=True)
+    (tmp_path / "raw" / "a" / "x.txt").write_text("one")
+    manifest.write(tmp_path / "raw", tmp_path / "m.json")
+    first = manifest.digest(tmp_path / "m.json")
+    assert list(json.loads((tmp_path / "m.json").read_text())["files"]) == ["a/x.txt"]
+    (tmp_path / "raw" / "a" / "x.txt").write_text("two")
+    manifest.write(tmp_path / "raw", tmp_path / "m.json")
+    assert manifest.digest(tmp_path / "m.json") != first
