@@ -39,7 +39,7 @@ def _pair(pred: Array, gt: Array) -> tuple[Array, Array]:
         if not (pred.is_floating_point() and gt.is_floating_point()):
             pred, gt = pred.to(torch.get_default_dtype()), gt.to(torch.get_default_dtype())
     else:
-        pred, gt = np.asarray(pred), np.asarray(gt)
+        pred, gt = np.asarray(pred), np.asarray(gt)  # type: ignore[assignment]
         if pred.dtype.kind not in "f" or gt.dtype.kind not in "f":
             pred, gt = pred.astype(np.float64), gt.astype(np.float64)
     if tuple(pred.shape) != tuple(gt.shape):
@@ -69,11 +69,14 @@ def similarity_aligned(pred: Array, gt: Array) -> Array:
     1991, with its sign correction where the best orthogonal map would be a reflection; computed by one batched SVD.
     """
     pred, gt = _pair(pred, gt)
-    linalg = np.linalg if isinstance(pred, np.ndarray) else sys.modules["torch"].linalg
+    xp = np if isinstance(pred, np.ndarray) else sys.modules["torch"]
+    finite = xp.isfinite(pred) & xp.isfinite(gt)
+    if not finite.all():
+        raise ValueError(f"{int((~finite).any(-1).any(-1).sum())} poses hold NaN or infinity; leave those frames out")
     centre = gt.mean(-2)[..., None, :]
     moved = pred - pred.mean(-2)[..., None, :]
-    left, scales, right = linalg.svd(moved.swapaxes(-1, -2) @ (gt - centre), full_matrices=False)
-    mirrored = linalg.det(left) * linalg.det(right) < 0
+    left, scales, right = xp.linalg.svd(moved.swapaxes(-1, -2) @ (gt - centre), full_matrices=False)
+    mirrored = xp.linalg.det(left) * xp.linalg.det(right) < 0
     sign = 1 - 2 * (mirrored * (scales[..., 0] * 0 + 1))  # +-1 in the input's own type
     total = scales[..., 0] + scales[..., 1] + sign * scales[..., 2]
     size = (moved**2).sum(-1).sum(-1)

@@ -1,0 +1,204 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lifting_files import arrays, numbers
+
+from langpose import metrics
+from langpose.skeleton import H36M_FROM_MPI
+
+FRAME_METRICS = [metrics.mpjpe, metrics.p_mpjpe, metrics.n_mpjpe, metrics.velocity_error, metrics.acceleration_error]
+
+
+def poses(seed, frames=6):
+    random = np.random.default_rng(seed)
+    gt = random.normal(0, 400, (frames, 17, 3))
+    return gt + random.normal(0, 60, gt.shape), gt
+
+
+def rotation(seed):
+    q, r = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    q = q * np.sign(np.diag(r))
+    return q * np.sign(np.linalg.det(q))
+
+
+def slow_p_mpjpe(pred, gt):
+    """One frame, with the textbook's steps."""
+    a, b = pred - pred.mean(0), gt - gt.mean(0)
+    u, s, vt = np.linalg.svd(a.T @ b)
+    d = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    aligned = np.trace(d @ np.diag(s)) / (a**2).sum() * a @ u @ d @ vt + gt.mean(0)
+    return np.linalg.norm(aligned - gt, axis=-1).mean()
+
+
+def test_frame_metrics_equal_the_reference_implementations():
+    fixture = arrays("metrics_h36m")
+    pred, gt = fixture["pred"], fixture["gt"]
+    np.testing.assert_allclose(metrics.mpjpe(pred, gt), fixture["mpjpe_per_frame"], rtol=1e-12)
+    np.testing.assert_allclose(metrics.p_mpjpe(pred, gt), fixture["p_mpjpe_per_frame"], rtol=1e-9)
+    np.testing.assert_allclose(metrics.n_mpjpe(pred, gt).mean(), fixture["n_mpjpe_vp3d"], rtol=1e-9)
+    np.testing.assert_allclose(metrics.velocity_error(pred, gt).mean(), fixture["mean_velocity_error_vp3d"], rtol=1e-9)
+    np.testing.assert_allclose(metrics.acceleration_error(pred, gt), fixture["acc_error_per_frame_magf"], rtol=1e-9)
+
+
+def test_p_mpjpe_does_not_mirror():
+    fixture = arrays("metrics_h36m")
+    pred, gt = fixture["pred"][10:13], fixture["gt"][10:13]  # the frames whose best orthogonal map is a reflection
+    covariance = (pred - pred.mean(1, keepdims=True)).swapaxes(1, 2) @ (gt - gt.mean(1, keepdims=True))
+    assert (np.linalg.det(covariance) < 0).any()
+    slow = [slow_p_mpjpe(p, g) for p, g in zip(pred, gt, strict=True)]
+    np.testing.assert_allclose(metrics.p_mpjpe(pred, gt), slow, rtol=1e-9)
+    mirrored = gt * [-1, 1, 1]
+    assert (metrics.p_mpjpe(mirrored, gt) > 10).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(-1e4, 1e4))
+def test_p_mpjpe_ignores_similarity_transforms_of_the_prediction(seed, scale, shift):
+    pred, gt = poses(seed, 2)
+    moved = scale * pred @ rotation(seed) + np.array([shift, -shift, 3.0])
+    np.testing.assert_allclose(metrics.p_mpjpe(moved, gt), metrics.p_mpjpe(pred, gt), rtol=1e-6)
+    np.testing.assert_allclose(metrics.p_mpjpe(scale * gt @ rotation(seed) + shift, gt), 0, atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_each_alignment_can_only_help(seed):
+    pred, gt = poses(seed, 3)
+    pred, gt = pred - pred[:, :1], gt - gt[:, :1]
+    squared = [
+        ((aligned - gt) ** 2).sum((1, 2))
+        for aligned in (pred, metrics.similarity_aligned(pred, gt))
+    ]  # fmt: skip
+    assert (squared[1] <= squared[0] + 1e-6).all()
+    np.testing.assert_allclose(metrics.n_mpjpe(3.5 * gt, gt), 0, atol=1e-9)
+
+
+def shifted(gt, x, y, z):
+    return gt + np.array([x, y, z])
+
+
+def test_only_the_p_and_n_forms_align():
+    _, gt = poses(0)
+    np.testing.assert_allclose(metrics.mpjpe(shifted(gt, 0, 0, 7), gt), 7)
+    np.testing.assert_allclose(metrics.velocity_error(gt + 50, gt), 0, atol=1e-9)
+    assert (metrics.n_mpjpe(shifted(gt, 0, 0, 700), gt) > 100).all()
+    assert metrics.pck(shifted(gt, 200, 0, 0), gt) == 0
+
+
+@pytest.mark.parametrize("metric", FRAME_METRICS)
+@pytest.mark.parametrize("leading", [(), (2,), (2, 3)])
+def test_metrics_keep_leading_axes_and_array_type(metric, leading):
+    random = np.random.default_rng(1)
+    pred, gt = random.normal(size=(2, *leading, 5, 17, 3)) * 300
+    lost = FRAME_METRICS.index(metric) - 2 if metric in FRAME_METRICS[3:] else 0
+    result = metric(pred, gt)
+    assert isinstance(result, np.ndarray)
+    assert result.shape == (*leading, 5 - lost)
+    tensor = metric(torch.from_numpy(pred), torch.from_numpy(gt))
+    assert isinstance(tensor, torch.Tensor)
+    np.testing.assert_allclose(tensor.numpy(), result, rtol=1e-7)
+    single = metric(pred.astype(np.float32), gt.astype(np.float32))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, result, rtol=1e-3)
+
+
+def test_single_poses_and_whole_numbers_are_accepted():
+    gt = np.arange(51).reshape(17, 3)
+    assert metrics.mpjpe(gt + 2, gt) == pytest.approx(2 * 3**0.5)
+    pred, gt = poses(3, 1)
+    assert metrics.p_mpjpe(pred[0], gt[0]) == pytest.approx(slow_p_mpjpe(pred[0], gt[0]))
+
+
+def test_collapsed_poses_give_finite_errors():
+    _, gt = poses(0)
+    centred = np.linalg.norm(gt - gt.mean(1, keepdims=True), axis=-1).mean(1)
+    np.testing.assert_allclose(metrics.p_mpjpe(np.zeros_like(gt), gt), centred)
+    np.testing.assert_allclose(metrics.p_mpjpe(gt, np.zeros_like(gt)), 0, atol=1e-9)
+    assert np.isfinite(metrics.n_mpjpe(np.zeros_like(gt), gt)).all()
+
+
+def sequences_of_mpi():
+    fixture = arrays("mpi3dhp_pck_auc")
+    pairs = [[fixture[f"{kind}_TS{i}"] for kind in ("pred", "gt")] for i in range(1, 7)]
+    return [tuple(joints - joints[:, 14:15] for joints in pair) for pair in pairs]
+
+
+def test_pck_and_auc_equal_the_matlab_evaluation():
+    sequences = sequences_of_mpi()
+    pred, gt = (np.concatenate(parts) for parts in zip(*sequences, strict=True))
+    assert metrics.mpjpe(pred, gt).mean() == pytest.approx(100.67359005116037, rel=1e-12)
+    assert metrics.pck(pred, gt) == pytest.approx(71.875, rel=1e-12)
+    assert metrics.auc(pred, gt) == pytest.approx(39.904954, abs=1e-6)
+    rows = numbers("mpi3dhp_pck_auc")["sequencewise"]
+    heads = [i for i, row in enumerate(rows) if row[0] in ("", "PCK", "AUC")]
+    for number, (pred, gt) in enumerate(sequences, 1):
+        errors, percent, area = (rows[head + number] for head in heads)
+        assert metrics.mpjpe(pred, gt).mean() == pytest.approx(errors[-1], rel=1e-9)
+        assert metrics.pck(pred, gt) == pytest.approx(percent[9], rel=1e-9)
+        assert metrics.auc(pred, gt) == pytest.approx(area[9], rel=1e-9)
+
+
+def test_thresholds_are_strict():
+    gt = np.zeros((1, 17, 3))
+    at = shifted(gt, 150, 0, 0)
+    assert metrics.pck(at, gt) == 0
+    assert metrics.pck(at - [1e-9, 0, 0], gt) == 100
+    assert metrics.auc(gt, gt) == pytest.approx(100 * 30 / 31)  # the threshold 0 never counts
+    assert metrics.auc(shifted(gt, 145, 0, 0), gt) == pytest.approx(100 / 31)
+
+
+def test_auc_equals_the_mean_of_pck_over_its_thresholds():
+    pred, gt = poses(5, 20)
+    slow = np.mean([metrics.pck(pred, gt, threshold) for threshold in range(0, 151, 5)])
+    assert metrics.auc(pred, gt) == pytest.approx(slow)
+    assert metrics.auc(torch.from_numpy(pred), torch.from_numpy(gt)) == pytest.approx(slow)
+
+
+def test_pck_and_auc_score_the_same_joints_in_either_order():
+    pred, gt = sequences_of_mpi()[2]
+    order = list(H36M_FROM_MPI)
+    for measure in (metrics.pck, metrics.auc):
+        assert measure(pred[:, order], gt[:, order], skeleton="human36m") == measure(pred, gt, skeleton="mpi_inf_3dhp")
+    far = gt.copy()
+    far[:, [14, 15, 16]] += 1000  # pelvis, spine and head do not count
+    assert metrics.pck(far, gt) == 100
+
+
+def test_h_mpjpe_gives_the_published_row_of_table_1():
+    langpose = {"Photo": 45.4, "Sitting": 46.2, "SittingDown": 49.3, "Walk": 24.6}
+    assert round(metrics.h_mpjpe(langpose), 1) == 47.0
+    with pytest.raises(ValueError, match="Photo"):
+        metrics.h_mpjpe({"Walk": 24.6})
+
+
+@pytest.mark.parametrize("metric", [*FRAME_METRICS, metrics.pck, metrics.auc])
+def test_different_shapes_are_refused(metric):
+    with pytest.raises(ValueError, match="different shapes"):
+        metric(np.zeros((4, 17, 3)), np.zeros((5, 17, 3)))
+    with pytest.raises(ValueError, match="expected"):
+        metric(np.zeros((4, 17, 2)), np.zeros((4, 17, 2)))
+
+
+def test_nan_and_unknown_skeletons_are_refused():
+    pred, gt = poses(0)
+    pred[2, 3, 1] = np.nan
+    with pytest.raises(ValueError, match="1 poses hold NaN"):
+        metrics.p_mpjpe(pred, gt)
+    with pytest.raises(ValueError, match="NaN"):
+        metrics.pck(pred, gt)
+    assert np.isnan(metrics.mpjpe(pred, gt)).sum() == 1
+    with pytest.raises(ValueError, match="mpi_inf_3dhp"):
+        metrics.pck(gt, gt, skeleton="coco17")
+    with pytest.raises(ValueError, match="too few"):
+        metrics.acceleration_error(gt[:2], gt[:2])
+
+
+def test_metrics_import_nothing_but_numpy():
+    code = "import sys, langpose.metrics; print(sorted({'torch', 'pandas', 'transformers'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
