@@ -1,0 +1,157 @@
+"""LangPose (section 3.1, Fig. 1): pose stream, text stream, and pooling layers into one space.
+
+    h_P = f_P(Σ_j a_j h^{l1}_{<POSE>, j}) / ‖·‖,   a = softmax over joints of learned weights
+    h_W = f_W(h^{l3}_{[CLS]}) / ‖·‖
+    X   = head(h^{l1+l2}_{p_1..p_T})
+
+f_P and f_W are MLPs. Not in the paper: their sizes, the form of the joints' weights (a softmax, so that they stay a
+weighting), and unit length, without which Eq. 1's temperature has no scale.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from langpose.config import from_mapping
+from langpose.model.pose_encoder import PoseEncoder, PoseEncoderConfig
+from langpose.model.text_encoder import TextConfig, TextEncoder
+from langpose.storage import replacing
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class LangPoseConfig:
+    """All that is needed to build the model."""
+
+    pose: PoseEncoderConfig = field(default_factory=PoseEncoderConfig)
+    text: TextConfig | None = field(default_factory=TextConfig)
+    """None: no text stream (after fine-tuning, at inference)."""
+    embed_dim: int = 256
+    """D, size of the shared space. Not in the paper: between the widths of common contrastive models (128 to 512)."""
+    pool_layers: int = 2
+    """Linear layers of each pooling MLP ("multiple MLPs"). Not in the paper: the fewest that are an MLP."""
+    action_classes: list[str] = field(default_factory=list)
+    """Classes of the one-hot action head (variant `mtl` alone)."""
+    bert: dict[str, Any] | None = None
+    """Sizes of the text stream's BERT, written by `save_pretrained` so that loading needs no pretrained weights."""
+
+    def __post_init__(self) -> None:
+        for name in ("embed_dim", "pool_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if not self.pose.pose_token:
+            raise ValueError("pose.pose_token is False; LangPose's global pose is the <POSE> token's")
+
+
+def _mlp(width: int, out: int, layers: int) -> nn.Sequential:
+    parts: list[nn.Module] = []
+    for _ in range(layers - 1):
+        parts += [nn.Linear(width, width), nn.GELU()]
+    return nn.Sequential(*parts, nn.Linear(width, out))
+
+
+class LangPose(nn.Module):
+    """Pose encoder with pooling, text encoder with pooling, and the action head where the config names classes.
+
+    ``seed`` draws the weights that are not pretrained; the text stream's come from its BERT unless ``pretrained_text``
+    is False (weights are loaded next).
+    """
+
+    def __init__(self, config: LangPoseConfig, seed: int = 0, pretrained_text: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.pose_encoder = PoseEncoder(config.pose, seed)
+        width = config.pose.dim_feat
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.joint_weight = nn.Parameter(torch.zeros(config.pose.num_joints))
+            self.pose_pool = _mlp(width, config.embed_dim, config.pool_layers)
+            self.action_head = (
+                nn.Linear(config.embed_dim, len(config.action_classes)) if config.action_classes else None
+            )
+            self.text_encoder: TextEncoder | None = None
+            self.text_pool: nn.Sequential | None = None
+            if config.text is not None:
+                self.text_encoder = TextEncoder(config.text, pretrained_text, config.bert)
+                torch.manual_seed(seed + 1)
+                self.text_pool = _mlp(self.text_encoder.width, config.embed_dim, config.pool_layers)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, 17, 3) input → root-relative joints (B, T, 17, 3) and global pose (B, D), in one pass."""
+        encoded, token = self.pose_encoder.encode(x)
+        return self.pose_encoder.head(self.pose_encoder.represent(encoded)), self._pool(token)
+
+    def _pool(self, token: Tensor | None) -> Tensor:
+        assert token is not None  # the config demands the token
+        weighted = (token * self.joint_weight.softmax(0)[:, None].to(token.dtype)).sum(1)  # (B, J, C) -> (B, C)
+        return F.normalize(self.pose_pool(weighted).float(), dim=-1)
+
+    def encode_pose(self, x: Tensor) -> Tensor:
+        """h_P: global pose of clips (B, T, 17, 3) → (B, D), unit length."""
+        return self._pool(self.pose_encoder.encode(x)[1])
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """h_W: texts → (N, D), unit length. Raises ``ValueError`` for a model without text stream."""
+        if self.text_encoder is None or self.text_pool is None:
+            raise ValueError("this model has no text stream (fine-tuned models have none); load a pretrained one")
+        return F.normalize(self.text_pool(self.text_encoder(texts)).float(), dim=-1)
+
+    def action_logits(self, h_pose: Tensor) -> Tensor:
+        """(B, D) → (B, K) logits of ``config.action_classes``; ``ValueError`` for a model without action head."""
+        if self.action_head is None:
+            raise ValueError("this model has no action head; set action_classes in its config")
+        return self.action_head(h_pose)
+
+    def average_pool(self, x: Tensor) -> Tensor:
+        """The baseline's global representation (Fig. 4a): mean of all pose features over T and J. (B, dim_rep)."""
+        return self.pose_encoder.represent(self.pose_encoder.encode(x)[0]).mean((1, 2))
+
+    def without_text(self) -> "LangPose":
+        """The same model for fine-tuning: no text stream, no action head. Shares no weights with this one."""
+        config = replace(self.config, text=None, bert=None, action_classes=[])
+        bare = LangPose(config)
+        own = self.state_dict()
+        bare.load_state_dict({name: own[name] for name in bare.state_dict()})
+        return bare
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``model.safetensors`` and ``config.json`` into ``folder``."""
+        folder = Path(folder)
+        config = self.config
+        if self.text_encoder is not None:
+            bert = self.text_encoder.bert.config.to_dict()
+            config = replace(config, bert={k: v for k, v in sorted(bert.items()) if isinstance(v, int | float | str)})
+        with replacing(folder / WEIGHTS) as temporary:
+            save_file({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}, temporary)
+        with replacing(folder / CONFIG) as temporary:
+            temporary.write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "LangPose":
+        """Load what `save_pretrained` wrote, in evaluation mode. Runs nothing that stands in the files.
+
+        Raises ``FileNotFoundError`` for a missing file and ``ValueError`` for one that is damaged or does not fit.
+        """
+        folder = Path(folder)
+        for name in (CONFIG, WEIGHTS):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder / name} is missing; a model folder holds {CONFIG} and {WEIGHTS}")
+        try:
+            values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{folder / CONFIG} is not json: {error}") from error
+        model = cls(from_mapping(LangPoseConfig, values, str(folder / CONFIG)), pretrained_text=False)
+        try:
+            model.load_state_dict(load_file(folder / WEIGHTS))
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{folder / WEIGHTS} is damaged or does not fit {CONFIG}: {error}") from error
+        return model.eval()

@@ -1,0 +1,305 @@
+"""The pose stream (section 3.1): MotionBERT's DSTformer with a ``<POSE>`` token one time step before the first frame.
+
+    p_t = W x_t + b + P_joint + P_time[t]                                    t = 1..T
+    p_0 = <POSE> + P_joint + P_pose                                          J x C, as wide as a frame
+    x   = a_0 * ST_i(x) + a_1 * TS_i(x),   a = softmax(W_i [ST_i(x), TS_i(x)])   layers i = 1..depth
+    representation = tanh(W_r LayerNorm(x)),   joints = W_h representation   over t = 1..T
+
+ST attends over the joints of a frame and then over the frames of a joint, TS the other way round. Tensor names are
+MotionBERT's (https://github.com/Walter0807/MotionBERT, lib/model/DSTformer.py), so its weights load unchanged, and
+without the token the numbers are its numbers.
+
+Not in the paper: the token has a position embedding of its own, because MotionBERT's has exactly 243 slots, all taken
+by frames; the token shares the joints' embedding. MotionBERT's dropout and drop-path are left out: all of its
+published settings have them at 0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORM_EPS = 1e-6
+INIT_STD = 0.02
+_SDPA_MIN_LENGTH = 64
+"""Shortest sequence for which a CPU gains by torch's fused attention in float32 (1 core: 13.8 against 7.9 ms forward
+and backward at 82 frames, no gain at 17 or 28). In bfloat16 the fused kernel was 2-10 times slower at every size."""
+
+
+@dataclass(frozen=True)
+class PoseEncoderConfig:
+    """Sizes under MotionBERT's own names; the defaults are its released base model, with the ``<POSE>`` token."""
+
+    dim_in: int = 3
+    dim_out: int = 3
+    dim_feat: int = 512
+    dim_rep: int = 512
+    depth: int = 5
+    num_heads: int = 8
+    mlp_ratio: float = 2.0
+    num_joints: int = 17
+    maxlen: int = 243
+    """Most frames of a clip."""
+    qkv_bias: bool = True
+    att_fuse: bool = True
+    """Learned weights between the two orders of attention; false: their plain mean."""
+    pose_token: bool = True
+    token_layer: int | None = None
+    """l1, the layer (1..depth) whose ``<POSE>`` token is the global pose. Not in the paper, which says "the middle
+    layer": None is that, ceil(depth / 2), i.e. 3 of 5."""
+
+    def __post_init__(self) -> None:
+        if self.dim_feat % self.num_heads:
+            raise ValueError(f"dim_feat {self.dim_feat} must be a multiple of num_heads {self.num_heads}")
+        for name in ("dim_in", "dim_out", "dim_feat", "dim_rep", "depth", "num_heads", "num_joints", "maxlen"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if self.token_layer is not None and not 1 <= self.token_layer <= self.depth:
+            raise ValueError(f"token_layer must be between 1 and depth {self.depth}, found {self.token_layer}")
+
+    @property
+    def l1(self) -> int:
+        """The layer of the global pose, 1..depth."""
+        return (self.depth + 1) // 2 if self.token_layer is None else self.token_layer
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q kᵀ / √d) v for (N, heads, L, d), by the kernel that is quicker on this device at this size."""
+    if q.device.type != "cpu" or (q.shape[-2] >= _SDPA_MIN_LENGTH and q.dtype == torch.float32):
+        return F.scaled_dot_product_attention(q, k, v)
+    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    return weights.softmax(-1) @ v
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the joints of each frame, or over the frames of each joint."""
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, over_time: bool) -> None:
+        super().__init__()
+        self.num_heads, self.over_time = num_heads, over_time
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, J, C) -> (B, T, J, C)."""
+        B, T, J, C = x.shape
+        qkv = self.qkv(x).view(B, T, J, 3, self.num_heads, C // self.num_heads)
+        if self.over_time:
+            q, k, v = qkv.permute(3, 0, 2, 4, 1, 5).flatten(1, 2)  # (3, B J, heads, T, C/heads)
+            out = attend(q, k, v).view(B, J, self.num_heads, T, -1).permute(0, 3, 1, 2, 4)
+        else:
+            q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).flatten(1, 2)  # (3, B T, heads, J, C/heads)
+            out = attend(q, k, v).view(B, T, self.num_heads, J, -1).transpose(2, 3)
+        return self.proj(out.reshape(B, T, J, C))
+
+
+class MLP(nn.Module):
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Spatial then temporal (``st``), or temporal then spatial: attention and MLP each, pre-norm, residual."""
+
+    def __init__(self, config: PoseEncoderConfig, spatial_first: bool) -> None:
+        super().__init__()
+        dim, hidden = config.dim_feat, int(config.dim_feat * config.mlp_ratio)
+        self.spatial_first = spatial_first
+        self.norm1_s = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm1_t = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.attn_s = Attention(dim, config.num_heads, config.qkv_bias, over_time=False)
+        self.attn_t = Attention(dim, config.num_heads, config.qkv_bias, over_time=True)
+        self.norm2_s = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm2_t = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp_s = MLP(dim, hidden)
+        self.mlp_t = MLP(dim, hidden)
+
+    def _spatial(self, x: Tensor) -> Tensor:
+        x = x + self.attn_s(self.norm1_s(x))
+        return x + self.mlp_s(self.norm2_s(x))
+
+    def _temporal(self, x: Tensor) -> Tensor:
+        x = x + self.attn_t(self.norm1_t(x))
+        return x + self.mlp_t(self.norm2_t(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._temporal(self._spatial(x)) if self.spatial_first else self._spatial(self._temporal(x))
+
+
+class Representation(nn.Module):
+    """tanh(W x + b): the motion representation before the regression head (``pre_logits`` in MotionBERT)."""
+
+    def __init__(self, dim: int, dim_rep: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(dim, dim_rep)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x).tanh()
+
+
+class PoseEncoder(nn.Module):
+    """DSTformer with a ``<POSE>`` token: 2D clips to root-relative 3D joints.
+
+    ``seed`` draws the initial weights (a pure function of config and seed); None leaves them as torch makes them, for
+    a model whose weights are loaded next. ``new_tensors`` names those that loading did not find in the file.
+    """
+
+    def __init__(self, config: PoseEncoderConfig, seed: int | None = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.new_tensors: tuple[str, ...] = ()
+        dim = config.dim_feat
+        with torch.random.fork_rng(devices=[]):  # torch's own draws, overwritten below, must not move a caller's state
+            self.joints_embed = nn.Linear(config.dim_in, dim)
+            self.pos_embed = nn.Parameter(torch.zeros(1, config.num_joints, dim))
+            self.temp_embed = nn.Parameter(torch.zeros(1, config.maxlen, 1, dim))
+            self.blocks_st = nn.ModuleList(Block(config, spatial_first=True) for _ in range(config.depth))
+            self.blocks_ts = nn.ModuleList(Block(config, spatial_first=False) for _ in range(config.depth))
+            self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+            self.pre_logits = Representation(dim, config.dim_rep)
+            self.head = nn.Linear(config.dim_rep, config.dim_out)
+            if config.att_fuse:
+                self.ts_attn = nn.ModuleList(nn.Linear(2 * dim, 2) for _ in range(config.depth))
+            if config.pose_token:
+                self.pose_token = nn.Parameter(torch.zeros(1, 1, config.num_joints, dim))
+                self.pose_token_embed = nn.Parameter(torch.zeros(1, 1, 1, dim))
+        if seed is not None:
+            self.initialise(torch.Generator().manual_seed(seed))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """MotionBERT's initial weights: normal (std .02, cut at ±2), zero biases, fusion starting as the plain mean.
+
+        Deviation: MotionBERT inverts the normal's distribution in float32, which turns one draw in 2^24 into the cut
+        itself. Its base model so starts with a few weights of magnitude 2, 100 standard deviations out; ours with none.
+        """
+
+        def normal(tensor: Tensor) -> None:
+            nn.init.trunc_normal_(tensor, std=INIT_STD, generator=generator)
+
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                normal(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        normal(self.pos_embed)
+        normal(self.temp_embed)
+        if self.config.att_fuse:
+            for fusion in self.ts_attn:
+                nn.init.zeros_(fusion.weight)
+                nn.init.constant_(fusion.bias, 0.5)
+        if self.config.pose_token:
+            normal(self.pose_token)
+            normal(self.pose_token_embed)
+
+    @property
+    def token_names(self) -> tuple[str, ...]:
+        """The tensors that MotionBERT does not have."""
+        return ("pose_token", "pose_token_embed") if self.config.pose_token else ()
+
+    def _check(self, x: Tensor) -> None:
+        config = self.config
+        expected = (config.num_joints, config.dim_in)
+        if x.ndim != 4 or tuple(x.shape[2:]) != expected:
+            raise ValueError(
+                f"x must be (B, T, {expected[0]}, {expected[1]}): x and y in [-1, 1] and confidence of each joint; "
+                f"found shape {tuple(x.shape)}"
+            )
+        if not 1 <= x.shape[1] <= config.maxlen:
+            raise ValueError(
+                f"a clip has {x.shape[1]} frames; this model takes 1 to {config.maxlen} (maxlen): cut longer sequences"
+            )
+
+    def _embed(self, x: Tensor, named: dict[str, Tensor] | None) -> Tensor:
+        """(B, T, J, 3) -> (B, 1 + T, J, C), or (B, T, J, C) without token."""
+        embedded = self.joints_embed(x)
+        if named is not None:
+            named["joints_embed"] = embedded
+        p = embedded + self.pos_embed + self.temp_embed[:, : x.shape[1]]
+        if not self.config.pose_token:
+            return p
+        token = self.pose_token + self.pos_embed + self.pose_token_embed
+        return torch.cat([token.to(p.dtype).expand(len(x), -1, -1, -1), p], dim=1)
+
+    def _layer(self, i: int, x: Tensor, named: dict[str, Tensor] | None) -> Tensor:
+        st, ts = self.blocks_st[i](x), self.blocks_ts[i](x)
+        if named is not None:
+            named[f"blocks_st.{i}"], named[f"blocks_ts.{i}"] = st, ts
+        if not self.config.att_fuse:
+            return (st + ts) * 0.5
+        a = self.ts_attn[i](torch.cat([st, ts], dim=-1)).softmax(-1)
+        return st * a[..., :1] + ts * a[..., 1:]
+
+    def encode(self, x: Tensor, named: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor | None]:
+        """Pose features of all frames before the last norm (B, T, J, C), and the token of layer l1 (B, J, C) or None.
+
+        ``named`` is filled with intermediates (see `features`).
+        """
+        self._check(x)
+        x = self._embed(x, named)
+        global_token = None
+        for layer in range(self.config.depth + 1):
+            if layer:
+                x = self._layer(layer - 1, x, named)
+            if self.config.pose_token:
+                token = x[:, 0]
+                if named is not None:
+                    named[f"token.{layer}"] = token
+                if layer == self.config.l1:
+                    global_token = token
+        return x[:, 1:] if self.config.pose_token else x, global_token
+
+    def represent(self, features: Tensor) -> Tensor:
+        """Features (B, T, J, C) of `encode` -> representation (B, T, J, dim_rep), which `head` turns into joints."""
+        return self.pre_logits(self.norm(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, 17, 3) x, y in [-1, 1] and confidence -> (B, T, 17, 3) root-relative joints in the input's units."""
+        return self.head(self.represent(self.encode(x)[0]))
+
+    def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """(joints (B, T, J, 3), named intermediates, representation (B, T, J, dim_rep)).
+
+        Names are MotionBERT's modules: ``joints_embed``, ``blocks_st.i``, ``blocks_ts.i`` (i from 0), ``norm``; and
+        ``token.0`` … ``token.depth`` (B, J, C), the ``<POSE>`` token before the first and after each layer. The
+        blocks' outputs are (B, 1 + T, J, C), the token's step first.
+        """
+        named: dict[str, Tensor] = {}
+        encoded, _ = self.encode(x, named)
+        named["norm"] = self.norm(encoded)
+        representation = self.pre_logits(named["norm"])
+        return self.head(representation), named, representation
+
+    def load_weights(self, state: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
+        """Copy ``state`` (MotionBERT's names) into this encoder; the names of the tensors that stay as they were.
+
+        Only the token's tensors may be absent from ``state``: a MotionBERT checkpoint has none. Raises ``ValueError``
+        that names ``where`` and every tensor that is missing, unknown or of another shape.
+        """
+        own = self.state_dict()
+        missing = [name for name in own if name not in state and name not in self.token_names]
+        unknown = [name for name in state if name not in own]
+        shapes = [
+            f"{name} is {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
+            for name, tensor in own.items()
+            if name in state and state[name].shape != tensor.shape
+        ]
+        problems = [f"{what}: {_some(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
+        if problems or shapes:
+            raise ValueError(
+                f"{where}: the weights do not fit this configuration. {'; '.join([*problems, *shapes[:5]])}. "
+                "Give the sizes the file was made with (dim_feat, dim_rep, depth, mlp_ratio, maxlen, att_fuse, ...)"
+            )
+        self.load_state_dict({**own, **state})
+        self.new_tensors = tuple(name for name in own if name not in state)
+        return self.new_tensors
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
