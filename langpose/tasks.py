@@ -162,7 +162,7 @@ class PretrainConfig:
 class ResampledClips(torch.utils.data.Dataset[dict[str, Any]]):
     """Clips drawn with replacement by 1/√(count of their label), anew each epoch, from (seed, epoch)."""
 
-    def __init__(self, clips: Any, label_index: Sequence[int], seed: int) -> None:
+    def __init__(self, clips: Any, label_index: np.ndarray, seed: int) -> None:
         self.clips, self.seed = clips, seed
         labels = np.asarray(label_index)
         weight = 1 / np.sqrt(np.bincount(labels)[labels])
@@ -198,7 +198,8 @@ class PretrainTask:
         classes: Sequence[int] = (),
         mm_per_unit: float = 1000.0,
     ) -> None:
-        self.model, self.clips, self.validation, self.config = model, clips, validation, config
+        self.model: Any = model
+        self.clips, self.validation, self.config = clips, validation, config
         self.alignment, self.labels, self.mm_per_unit = alignment, list(labels), mm_per_unit
         self.classes = torch.tensor(classes, dtype=torch.long)
 

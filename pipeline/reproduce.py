@@ -6,26 +6,34 @@ without, params.yaml is used as it is.
 
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
 
 from langpose.storage import replacing
-from pipeline import layout
+from pipeline import layout, params
 
 PARAMS = Path("params.yaml")
-AXES = ("profiles", "datasets", "variants", "seeds")
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Section `axes` of a profile: the cells that its tables need."""
+
+    datasets: list[str]
+    """human36m, mpi_inf_3dhp, or both."""
+    variants: list[str]
+    """Entries of the profile's section `variants`."""
+    seeds: list[int]
+    """Every cell is trained once a seed."""
 
 
 def select(profile: str) -> None:
     """Write the axes of ``profile`` into params.yaml, under the comment that stands at its top."""
-    path = Path("profiles") / f"{profile}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise SystemExit(f"no profile '{profile}': there is no {path}; profiles: {known}")
-    axes = {"profiles": [profile], **yaml.safe_load(path.read_text())["axes"]}
+    axes = {"profiles": [profile], **asdict(params.section(profile, "axes", Axes))}
     head = [line for line in PARAMS.read_text().splitlines() if line.startswith("#")]
-    body = yaml.safe_dump({name: axes[name] for name in AXES}, sort_keys=False)
+    body = yaml.safe_dump(axes, sort_keys=False)
     text = "\n".join([*head, body])
     if text != PARAMS.read_text():
         with replacing(PARAMS) as temporary:

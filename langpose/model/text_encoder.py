@@ -87,8 +87,6 @@ class TextEncoder(nn.Module):
         for module in self.bert.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-            if isinstance(getattr(module, "dropout_prob", None), float):
-                module.dropout_prob = 0.0
         self.bert.config.hidden_dropout_prob = self.bert.config.attention_probs_dropout_prob = 0.0
         self._tokens: dict[str, list[int]] = {}
 

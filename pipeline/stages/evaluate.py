@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from langpose.model.langpose import LangPose
 
 from langpose.evaluation import Scores, evaluate_human36m, evaluate_mpi_inf_3dhp
+from langpose.model.langpose import LangPose
 from langpose.storage import replacing
 from pipeline import layout, params
 

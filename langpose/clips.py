@@ -1,0 +1,136 @@
+"""Fixed-length windows of motion for pretraining, cut from memory-mapped views when they are asked for.
+
+Items are in model units: metres × 0.298 (MotionBERT's constant), camera frame, x right, y down, depth. The 2D input is
+an item's first two channels. Where a window lies, and which view it is seen from, is a function of (seed, epoch, item).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+VIEWS = ("front", "side")
+
+
+@dataclass(frozen=True)
+class ClipsConfig:
+    """Section `clips`."""
+
+    clip_len: int = 243
+    """T, frames a clip (paper 4.1)."""
+    scale: float = 0.298
+    """Model units a metre. Not in the paper: MotionBERT's, which brings a person to about [-0.5, 0.5]."""
+    center: Literal["clip", "none"] = "clip"
+    """clip: the root's mean position over the clip is taken off, as a crop round the person would. Not in the paper;
+    MotionBERT keeps the absolute position ("none"), which depends on where the capture volume's origin lies."""
+    views: list[str] = field(default_factory=lambda: list(VIEWS))
+    """Orthographic views to draw from (paper 4.1: side and front)."""
+
+    def __post_init__(self) -> None:
+        if self.clip_len < 2:
+            raise ValueError(f"clip_len is {self.clip_len}; expected at least 2 frames")
+        if not self.views or not set(self.views) <= set(VIEWS):
+            raise ValueError(f"views are {self.views}; expected some of {', '.join(VIEWS)}")
+
+
+class _Windows(torch.utils.data.Dataset[dict[str, Any]]):
+    """Windows of the views in ``folder``/views; subclasses say where they lie."""
+
+    def __init__(self, folder: Path, config: ClipsConfig, seed: int) -> None:
+        self.config, self.seed, self.epoch = config, seed, 0
+        self.sequences = pd.read_parquet(folder / "motions" / "sequences.parquet")
+        self.views = [np.load(folder / "views" / f"{view}.npy", mmap_mode="r") for view in config.views]
+        stored = int((self.sequences["start"] + self.sequences["frames"]).max())
+        if len(self.views[0]) != stored:
+            raise ValueError(f"{folder}: views have {len(self.views[0])} frames, sequences.parquet says {stored}")
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def _cut(self, row: int, frames: int, start: int, view: int) -> np.ndarray:
+        """Window [start, start + T) of the sequence of ``frames`` rows at ``row``; edges repeat beyond its ends."""
+        length = self.config.clip_len
+        if start >= 0 and start + length <= frames:
+            motion = np.array(self.views[view][row + start : row + start + length])
+        else:
+            motion = self.views[view][row + np.clip(np.arange(start, start + length), 0, frames - 1)]
+        if self.config.center == "clip":
+            motion -= motion[:, 0].mean(0)
+        motion *= self.config.scale
+        return motion
+
+
+class PretrainClips(_Windows):
+    """Labelled clips: item → ``motion`` (T, 17, 3) float32, ``label_index`` into `labels`, ``pair``.
+
+    A segment longer than T is seen through a window from a drawn start; a shorter one stands in the middle of its
+    window, which shows the recording's neighbouring frames (beyond its ends, the first or last frame again). With
+    ``fixed`` every window is the segment's middle and the view goes by the item: for embedding and validation.
+    """
+
+    def __init__(
+        self, folder: Path, config: ClipsConfig, splits: Sequence[str], seed: int = 0, fixed: bool = False
+    ) -> None:
+        super().__init__(folder, config, seed)
+        pairs = pd.read_parquet(folder / "pairs.parquet")
+        self.pairs = pairs[pairs["split"].isin(list(splits))].reset_index(drop=True)
+        if self.pairs.empty:
+            raise ValueError(f"{folder}/pairs.parquet has no pair of {', '.join(splits)}")
+        self.fixed = fixed
+        place = self.sequences.set_index("sequence").loc[self.pairs["sequence"]]
+        self._row, self._frames = place["start"].to_numpy(), place["frames"].to_numpy()
+        self._start, self._stop = self.pairs["start"].to_numpy(), self.pairs["stop"].to_numpy()
+        self.labels: list[str] = sorted(self.pairs["label"].unique())
+        index = {label: i for i, label in enumerate(self.labels)}
+        self.label_index = self.pairs["label"].map(index).to_numpy(dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        slack = int(self._stop[item] - self._start[item]) - self.config.clip_len
+        if self.fixed:
+            offset, view = slack // 2, item % len(self.views)
+        else:
+            rng = np.random.default_rng([self.seed, self.epoch, item])
+            offset = int(rng.integers(slack + 1)) if slack > 0 else slack // 2
+            view = int(rng.integers(len(self.views)))
+        start = int(self._start[item]) + offset
+        frames = int(self._frames[item])
+        if frames >= self.config.clip_len:  # stay inside the recording where it is long enough
+            start = min(max(start, 0), frames - self.config.clip_len)
+        motion = self._cut(int(self._row[item]), frames, start, view)
+        return {"motion": motion, "label_index": int(self.label_index[item]), "pair": int(self.pairs["pair"].iat[item])}
+
+
+class MotionClips(_Windows):
+    """Clips without labels, for `base`: windows every ``stride`` frames of all sequences of ``splits``.
+
+    Each is seen from a drawn view. A sequence shorter than T gives one clip, its edges repeated.
+    """
+
+    def __init__(self, folder: Path, config: ClipsConfig, splits: Sequence[str], stride: int, seed: int = 0) -> None:
+        super().__init__(folder, config, seed)
+        if stride < 1:
+            raise ValueError(f"stride is {stride}; expected at least 1 frame")
+        chosen = self.sequences[self.sequences["split"].isin(list(splits))]
+        if chosen.empty:
+            raise ValueError(f"{folder}/motions has no sequence of {', '.join(splits)}")
+        windows = []
+        for row, frames in zip(chosen["start"], chosen["frames"], strict=True):
+            last = frames - config.clip_len
+            starts = range(0, last + 1, stride) if last >= 0 else [last // 2]
+            windows += [(row, frames, start) for start in starts]
+        self._windows = np.array(windows, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        row, frames, start = (int(value) for value in self._windows[item])
+        view = int(np.random.default_rng([self.seed, self.epoch, item]).integers(len(self.views)))
+        return {"motion": self._cut(row, frames, start, view), "label_index": -1}

@@ -1,0 +1,1 @@
+"""The embedded demo: procedural human motion and stand-ins for the licensed files, in their true formats."""

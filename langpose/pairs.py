@@ -1,0 +1,139 @@
+"""Label ↔ motion pairs (section 4.1): a fine-grained action label and the frames it speaks of.
+
+Transitions. "For sequences labeled as 'transition', we concatenate the motion sequence before and after the
+'transition', and use a template 'transit from A to B'". Here, for a transition segment [s, e) of a recording:
+
+- A is the action whose label ends nearest to s among those that lie before e and begin before s;
+  B the one that begins nearest to e among those that begin after s and end after e. Other transitions are looked past.
+  Ties go to the longer, then the first by text.
+- The pair's frames run from the middle of A (or its last ``transition_context_s``) through the transition to the same
+  of B: they straddle it, as a recording holds the motion before and after without a gap.
+- A transition without A or without B (first, last) is dropped and counted, as is one from A to A: "transit from walk
+  to walk" names no change.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+TRANSITION = "transition"
+COLUMNS = ["pair", "sequence", "start", "stop", "label", "kind", "categories", "split"]
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    """Section `pair`."""
+
+    min_seconds: float = 0.3
+    """Shorter segments are dropped. Not in the paper: a label must have something to describe."""
+    levels: Literal["frame", "frame_else_sequence"] = "frame_else_sequence"
+    """frame: labels of stretches alone (the paper: "fine-grained frame-level action label"); frame_else_sequence: a
+    recording without any is described by its whole label."""
+    transition_context_s: float = 2.0
+    """Most seconds of A and of B that a transition's clip may show. Not in the paper: as long as a common clip."""
+
+
+def make_pairs(
+    labels: pd.DataFrame, sequences: pd.DataFrame, config: PairConfig
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Pairs (`COLUMNS`; start and stop are frames of the sequence) and a report of counts and of what was left out.
+
+    ``labels`` has sequence (a recording's name), start_s, stop_s (seconds of the recording), label, categories (list),
+    and optionally kind (a "transition" label is one too) and level ("sequence" or "frame"). ``sequences`` is
+    projection's table. Raises ``ValueError`` where no label's recording is among the sequences.
+    """
+    labels = labels.copy()
+    if "level" not in labels:
+        labels["level"] = "frame"
+    words = labels["label"].str.strip().str.lower()
+    named = words == TRANSITION
+    labels["kind"] = np.where(
+        named | (labels["kind"] == TRANSITION) if "kind" in labels else named, TRANSITION, "action"
+    )
+    known = set(sequences["recording"])
+    absent = sorted(set(labels["sequence"]) - known)
+    report: dict[str, Any] = {"labels": len(labels), "recordings": int(labels["sequence"].nunique()),
+                              "recordings without motion": len(absent), "without motion": absent[:50]}  # fmt: skip
+    labels = labels[labels["sequence"].isin(known)]
+    if labels.empty:
+        raise ValueError(
+            f"no label's recording is among the {len(known)} with motion; labels speak of {absent[:3]}, motion is of "
+            f"{sorted(known)[:3]}: are the two data sets of one release?"
+        )
+    if config.levels == "frame":
+        labels = labels[labels["level"] == "frame"]
+    else:
+        detailed = set(labels.loc[labels["level"] == "frame", "sequence"])
+        labels = labels[(labels["level"] == "frame") | ~labels["sequence"].isin(detailed)]
+    pieces = dict(iter(sequences.groupby("recording", sort=False)))
+    dropped = dict.fromkeys(("too short or in bad frames", "transition without neighbour", "transition to itself"), 0)
+    rows = []
+    for recording, group in labels.groupby("sequence", sort=True):
+        actions = group[group["kind"] == "action"]
+        for segment in group.sort_values(["start_s", "stop_s", "label"], kind="stable").itertuples():
+            start_s, stop_s, label, categories = (
+                segment.start_s,
+                segment.stop_s,
+                segment.label,
+                list(segment.categories),
+            )
+            if segment.kind == TRANSITION:
+                found = _neighbours(segment, actions)
+                if found is None:
+                    dropped["transition without neighbour"] += 1
+                    continue
+                before, after = found
+                if before.label == after.label:
+                    dropped["transition to itself"] += 1
+                    continue
+                label = f"transit from {before.label} to {after.label}"
+                categories = [TRANSITION]
+                context = config.transition_context_s
+                start_s -= min(context, (segment.start_s - before.start_s) / 2)
+                stop_s += min(context, (after.stop_s - segment.stop_s) / 2)
+            spans = _frames(start_s, stop_s, pieces[recording], config.min_seconds)
+            dropped["too short or in bad frames"] += not spans
+            rows += [(name, a, b, label, segment.kind, categories, split) for name, a, b, split in spans]
+    pairs = pd.DataFrame(rows, columns=COLUMNS[1:])
+    pairs.insert(0, "pair", np.arange(len(pairs)))
+    if pairs.empty:
+        raise ValueError(f"no label gives a pair of at least {config.min_seconds} s; left out: {dropped}")
+    return pairs, {**report, "pairs": len(pairs), "dropped": dropped,
+                   "by kind": pairs["kind"].value_counts().sort_index().to_dict(),
+                   "by split": pairs["split"].value_counts().sort_index().to_dict()}  # fmt: skip
+
+
+def _neighbours(segment: Any, actions: pd.DataFrame) -> tuple[Any, Any] | None:
+    """The actions before and after a transition, by the module's rule."""
+    before = actions[actions["start_s"] < segment.start_s]
+    after = actions[actions["stop_s"] > segment.stop_s]
+    after = after[after["start_s"] > segment.start_s]
+    before = before[before["stop_s"] < segment.stop_s]
+    if before.empty or after.empty:
+        return None
+
+    def nearest(table: pd.DataFrame, distance: pd.Series) -> Any:
+        ranked = table.assign(distance=distance.abs(), length=table["start_s"] - table["stop_s"])
+        return next(ranked.sort_values(["distance", "length", "label"], kind="stable").itertuples())
+
+    return nearest(before, before["stop_s"] - segment.start_s), nearest(after, after["start_s"] - segment.stop_s)
+
+
+def _frames(start_s: float, stop_s: float, pieces: pd.DataFrame, min_s: float) -> list[tuple[str, int, int, str]]:
+    """(sequence, start, stop, split) of the seconds [start_s, stop_s) of a recording in each of its pieces."""
+    found = []
+    for piece in pieces.itertuples():
+        first = max(0, round((start_s - piece.offset_s) * piece.rate_hz))
+        last = min(piece.frames, round((stop_s - piece.offset_s) * piece.rate_hz))
+        if last - first >= max(1, min_s * piece.rate_hz):
+            found.append((piece.sequence, first, last, piece.split))
+    return found
+
+
+def label_counts(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Pairs per label: label, kind, pairs, share; most frequent first. How unbalanced the labels are."""
+    counts = pairs.groupby(["label", "kind"]).size().rename("pairs").reset_index()
+    counts["share"] = counts["pairs"] / len(pairs)
+    return counts.sort_values(["pairs", "label"], ascending=[False, True], kind="stable").reset_index(drop=True)

@@ -1,0 +1,48 @@
+"""``python -m pipeline.profiles [PROFILE ...]``: is every parameter of a profile known and of the right type?"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline import params
+
+
+def sections() -> dict[str, Any]:
+    """Section → its dataclass; where a section has one entry a data set or variant, entry → dataclass or one for all."""
+    from langpose.clips import ClipsConfig
+    from langpose.demo.synthesize import SynthesizeConfig
+    from langpose.model.langpose import LangPoseConfig
+    from langpose.pairs import PairConfig
+    from langpose.projection import ProjectConfig
+    from langpose.sources.cmu_archive import DownloadConfig
+    from langpose.tasks import BaseConfig, FinetuneConfig, PretrainConfig, Variant
+    from pipeline.reproduce import Axes
+    from pipeline.stages import check, convert, embed, evaluate, film, report
+
+    return {
+        "axes": Axes, "synthesize": SynthesizeConfig, "download": DownloadConfig, "film": film.Film,
+        "check": check.CheckConfig, "project": ProjectConfig, "pair": PairConfig, "clips": ClipsConfig,
+        "model": LangPoseConfig, "base": BaseConfig, "pretrain": PretrainConfig, "embed": embed.EmbedConfig,
+        "report": report.ReportConfig, "variants": {"*": Variant}, "convert": {"*": convert.ConvertConfig},
+        "finetune": {"*": FinetuneConfig}, "evaluate": evaluate.CONFIGS,
+    }  # fmt: skip
+
+
+def check(profile: str) -> None:
+    """Fill every section of ``profile`` into its dataclass; ends the program at the first mistake."""
+    known = sections()
+    for name, values in params.load(profile).items():
+        kinds = known[name]
+        if isinstance(kinds, dict):
+            for key in values:
+                if key not in kinds and "*" not in kinds:
+                    sys.exit(f"profiles/{profile}.yaml: {name}: no entry '{key}'; entries: {', '.join(kinds)}")
+                params.section(profile, name, kinds.get(key, kinds.get("*")), key)
+        else:
+            params.section(profile, name, kinds)
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:] or sorted(path.stem for path in Path("profiles").glob("*.yaml")):
+        check(chosen)
+        print(f"profiles/{chosen}.yaml: every parameter is known and typed")

@@ -1,0 +1,47 @@
+"""Stage `base`: the weights that LangPose pretraining starts from (sections 4.1, 4.2)."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from langpose.clips import ClipsConfig, MotionClips
+from langpose.model.langpose import LangPose, LangPoseConfig
+from langpose.model.motionbert import load_checkpoint
+from langpose.tasks import BaseConfig, CorruptedClips, ReconstructionTask
+from pipeline import layout, params, training_cell
+
+
+def main(profile: str, seed_text: str) -> None:
+    seed, out = int(seed_text), layout.base(profile, int(seed_text))
+    clips_config = params.section(profile, "clips", ClipsConfig)
+    config = params.section(profile, "base", BaseConfig)
+    model_config = params.section(profile, "model", LangPoseConfig)
+    model = LangPose(model_config, seed)
+
+    if config.checkpoint is not None:  # MotionBERT's released weights, as the paper
+        encoder = load_checkpoint(Path(config.checkpoint), model_config.pose)
+        model.pose_encoder.load_state_dict(encoder.state_dict())
+        training_cell.write(out, model, pd.DataFrame({"epoch": [0], "step": [0]}), {"steps": 0})
+        return
+
+    folder = layout.data(profile)
+    clips = MotionClips(folder, clips_config, ["train"], config.stride, seed)
+    task = ReconstructionTask(
+        model.pose_encoder,
+        CorruptedClips(clips, config.corruption, seed, config.flip_probability),
+        CorruptedClips(MotionClips(folder, clips_config, ["val"], config.stride, 0), config.corruption, 0),
+        config.losses,
+        1000 / clips_config.scale,
+        config.validation_clips,
+    )
+    parameters = {"base": asdict(config), "clips": asdict(clips_config), "model": asdict(model_config)}
+    history = training_cell.run(
+        out, task, config.training, seed, parameters, [folder / "motions" / "sequences.parquet", folder / "views"]
+    )
+    training_cell.write(out, model, history, training_cell.final_metrics(history))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

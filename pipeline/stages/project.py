@@ -1,0 +1,38 @@
+"""Stage `project`: AMASS or CMU motion -> Human3.6M-17 joints -> orthographic front and side views."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from langpose.projection import Job, ProjectConfig, project
+from langpose.sources import amass, babel, cmu, cmu_labels
+from pipeline import layout, params
+
+
+def amass_jobs(raw: Path) -> list[Job]:
+    """Every AMASS file, split by subject as BABEL's split has it."""
+    root = raw / "amass"
+    files = amass.find(root)
+    names = {file: amass.sequence_id(file.relative_to(root)) for file in files}
+    splits = babel.subject_splits(names.values(), babel.splits(raw / "babel"))
+    read = partial(amass.read, body_models=raw / "body_models", root=root)
+    return [Job(name, splits[amass.subject_of(name)], file, read) for file, name in names.items()]
+
+
+def cmu_jobs(raw: Path) -> list[Job]:
+    """Every CMU trial. Pretraining subjects train, the validation subjects validate, all others are held out."""
+    part = {f"{s:02d}": name for name, subjects in cmu_labels.SPLITS.items() for s in subjects}
+    split = {"pretrain": "train", "val": "val"}
+    files = sorted((raw / "cmu" / "subjects").glob("*/*.amc"))
+    return [Job(f.stem, split.get(part.get(f.parent.name, ""), "test"), f, cmu.read) for f in files]
+
+
+def main(profile: str) -> None:
+    config = params.section(profile, "project", ProjectConfig)
+    folder = layout.data(profile)
+    jobs = cmu_jobs(folder / "raw") if (folder / "raw" / "cmu").is_dir() else amass_jobs(folder / "raw")
+    project(jobs, folder / "motions", folder / "views", config, layout.work("project", profile))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
