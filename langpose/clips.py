@@ -43,10 +43,21 @@ class _Windows(torch.utils.data.Dataset[dict[str, Any]]):
     def __init__(self, folder: Path, config: ClipsConfig, seed: int) -> None:
         self.config, self.seed, self.epoch = config, seed, 0
         self.sequences = pd.read_parquet(folder / "motions" / "sequences.parquet")
-        self.views = [np.load(folder / "views" / f"{view}.npy", mmap_mode="r") for view in config.views]
+        self.folder = folder
+        self.views = self._open()
         stored = int((self.sequences["start"] + self.sequences["frames"]).max())
         if len(self.views[0]) != stored:
             raise ValueError(f"{folder}: views have {len(self.views[0])} frames, sequences.parquet says {stored}")
+
+    def _open(self) -> list[np.ndarray]:
+        return [np.load(self.folder / "views" / f"{view}.npy", mmap_mode="r") for view in self.config.views]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "views": None}  # a memory map would be pickled with all it maps
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self.views = self._open()
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -68,8 +79,11 @@ class PretrainClips(_Windows):
     """Labelled clips: item → ``motion`` (T, 17, 3) float32, ``label_index`` into `labels`, ``pair``.
 
     A segment longer than T is seen through a window from a drawn start; a shorter one stands in the middle of its
-    window, which shows the recording's neighbouring frames (beyond its ends, the first or last frame again). With
-    ``fixed`` every window is the segment's middle and the view goes by the item: for embedding and validation.
+    window, which shows the recording's neighbouring frames (beyond its ends, the first or last frame again). A
+    transition's window is laid across it: it shows the end of A, all of the transition and the start of B, each
+    neighbour with at least a quarter of the frames that the transition leaves; where it leaves fewer than two, its
+    middle. With ``fixed`` every window is the middle of what its label names and the view goes by the item: for
+    embedding and validation.
     """
 
     def __init__(
@@ -83,7 +97,13 @@ class PretrainClips(_Windows):
         self.fixed = fixed
         place = self.sequences.set_index("sequence").loc[self.pairs["sequence"]]
         self._row, self._frames = place["start"].to_numpy(), place["frames"].to_numpy()
-        self._start, self._stop = self.pairs["start"].to_numpy(), self.pairs["stop"].to_numpy()
+        starts, stops = self.pairs["start"].to_numpy(), self.pairs["stop"].to_numpy()
+        core_start, core_stop, transition = starts, stops, np.zeros(len(starts), bool)
+        if "core_start" in self.pairs:  # pairs made by others may not say where the transition lies
+            core_start, core_stop = self.pairs["core_start"].to_numpy(), self.pairs["core_stop"].to_numpy()
+            transition = (self.pairs["kind"] == "transition").to_numpy()
+        self._low, self._high = _first_frames(starts, stops, core_start, core_stop, transition, config.clip_len)
+        self._middle = core_start + (core_stop - core_start - config.clip_len) // 2
         self.labels: list[str] = sorted(self.pairs["label"].unique())
         index = {label: i for i, label in enumerate(self.labels)}
         self.label_index = self.pairs["label"].map(index).to_numpy(dtype=np.int64)
@@ -92,19 +112,35 @@ class PretrainClips(_Windows):
         return len(self.pairs)
 
     def __getitem__(self, item: int) -> dict[str, Any]:
-        slack = int(self._stop[item] - self._start[item]) - self.config.clip_len
+        low, high = int(self._low[item]), int(self._high[item])
         if self.fixed:
-            offset, view = slack // 2, item % len(self.views)
+            start, view = int(self._middle[item]), item % len(self.views)
         else:
             rng = np.random.default_rng([self.seed, self.epoch, item])
-            offset = int(rng.integers(slack + 1)) if slack > 0 else slack // 2
+            start = low + (int(rng.integers(high - low + 1)) if high > low else 0)
             view = int(rng.integers(len(self.views)))
-        start = int(self._start[item]) + offset
         frames = int(self._frames[item])
         if frames >= self.config.clip_len:  # stay inside the recording where it is long enough
             start = min(max(start, 0), frames - self.config.clip_len)
         motion = self._cut(int(self._row[item]), frames, start, view)
         return {"motion": motion, "label_index": int(self.label_index[item]), "pair": int(self.pairs["pair"].iat[item])}
+
+
+def _first_frames(
+    start: np.ndarray, stop: np.ndarray, core_start: np.ndarray, core_stop: np.ndarray, transition: np.ndarray, T: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest first frame of a pair's windows of ``T`` frames, both (pairs,), by `PretrainClips`'s rule."""
+    slack = stop - start - T
+    low = np.where(slack > 0, start, start + slack // 2)
+    high = np.where(slack > 0, stop - T, low)
+    spare = T - (core_stop - core_start)
+    margin = np.maximum(1, spare // 4)
+    across = transition & (slack > 0) & (spare >= 2)
+    low = np.where(across, np.maximum(low, core_stop + margin - T), low)
+    high = np.where(across, np.minimum(high, core_start - margin), high)
+    middle = core_start + (core_stop - core_start - T) // 2
+    narrow = (transition & (slack > 0) & (spare < 2)) | (low > high)  # too long to lie across, or at the pair's edge
+    return np.where(narrow, middle, low), np.where(narrow, middle, high)
 
 
 class MotionClips(_Windows):

@@ -7,9 +7,14 @@ Transitions. "For sequences labeled as 'transition', we concatenate the motion s
   B the one that begins nearest to e among those that begin after s and end after e. Other transitions are looked past.
   Ties go to the longer, then the first by text.
 - The pair's frames run from the middle of A (or its last ``transition_context_s``) through the transition to the same
-  of B: they straddle it, as a recording holds the motion before and after without a gap.
+  of B: they straddle it, as a recording holds the motion before and after without a gap. ``core_start`` and
+  ``core_stop`` say where in them the transition itself lies, so that a short clip can be laid across it; a piece of a
+  cut recording that does not hold all of it gives no pair.
 - A transition without A or without B (first, last) is dropped and counted, as is one from A to A: "transit from walk
   to walk" names no change.
+
+Where several people annotated a recording, neighbours are looked for among one annotator's labels, and a label that
+two of them gave to the same frames makes one pair.
 """
 
 from dataclasses import dataclass
@@ -19,7 +24,8 @@ import numpy as np
 import pandas as pd
 
 TRANSITION = "transition"
-COLUMNS = ["pair", "sequence", "start", "stop", "label", "kind", "categories", "split"]
+COLUMNS = ["pair", "sequence", "start", "stop", "label", "kind", "categories", "split", "core_start", "core_stop"]
+"""``core_start``, ``core_stop``: the frames the label itself names; the whole pair but in a transition."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,15 @@ def make_pairs(
     """Pairs (`COLUMNS`; start and stop are frames of the sequence) and a report of counts and of what was left out.
 
     ``labels`` has sequence (a recording's name), start_s, stop_s (seconds of the recording), label, categories (list),
-    and optionally kind (a "transition" label is one too) and level ("sequence" or "frame"). ``sequences`` is
-    projection's table. Raises ``ValueError`` where no label's recording is among the sequences.
+    and optionally kind (a "transition" label is one too), level ("sequence" or "frame") and annotation (whose labels
+    these are). ``sequences`` is projection's table. Raises ``ValueError`` where no label's recording is among the
+    sequences.
     """
     labels = labels.copy()
     if "level" not in labels:
         labels["level"] = "frame"
+    if "annotation" not in labels:
+        labels["annotation"] = 0
     words = labels["label"].str.strip().str.lower()
     named = words == TRANSITION
     labels["kind"] = np.where(
@@ -68,17 +77,14 @@ def make_pairs(
         detailed = set(labels.loc[labels["level"] == "frame", "sequence"])
         labels = labels[(labels["level"] == "frame") | ~labels["sequence"].isin(detailed)]
     pieces = dict(iter(sequences.groupby("recording", sort=False)))
-    dropped = dict.fromkeys(("too short or in bad frames", "transition without neighbour", "transition to itself"), 0)
-    rows = []
-    for recording, group in labels.groupby("sequence", sort=True):
+    reasons = ("too short or in bad frames", "transition without neighbour", "transition to itself", "said twice")
+    dropped = dict.fromkeys(reasons, 0)
+    rows: list[tuple[Any, ...]] = []
+    for (recording, _), group in labels.groupby(["sequence", "annotation"], sort=True):
         actions = group[group["kind"] == "action"]
         for segment in group.sort_values(["start_s", "stop_s", "label"], kind="stable").itertuples():
-            start_s, stop_s, label, categories = (
-                segment.start_s,
-                segment.stop_s,
-                segment.label,
-                list(segment.categories),
-            )
+            start_s, stop_s, label = segment.start_s, segment.stop_s, segment.label
+            categories = list(segment.categories)
             if segment.kind == TRANSITION:
                 found = _neighbours(segment, actions)
                 if found is None:
@@ -93,10 +99,16 @@ def make_pairs(
                 context = config.transition_context_s
                 start_s -= min(context, (segment.start_s - before.start_s) / 2)
                 stop_s += min(context, (after.stop_s - segment.stop_s) / 2)
-            spans = _frames(start_s, stop_s, pieces[recording], config.min_seconds)
+            core = (segment.start_s, segment.stop_s) if segment.kind == TRANSITION else None
+            spans = _frames(start_s, stop_s, pieces[recording], config.min_seconds, core)
             dropped["too short or in bad frames"] += not spans
-            rows += [(name, a, b, label, segment.kind, categories, split) for name, a, b, split in spans]
+            rows += [
+                (name, *at, label, segment.kind, categories, split, *core_at) for name, at, split, core_at in spans
+            ]
     pairs = pd.DataFrame(rows, columns=COLUMNS[1:])
+    twice = pairs.duplicated(["sequence", "start", "stop", "label", "kind"])
+    dropped["said twice"] = int(twice.sum())
+    pairs = pairs[~twice].reset_index(drop=True)
     pairs.insert(0, "pair", np.arange(len(pairs)))
     if pairs.empty:
         raise ValueError(f"no label gives a pair of at least {config.min_seconds} s; left out: {dropped}")
@@ -121,14 +133,25 @@ def _neighbours(segment: Any, actions: pd.DataFrame) -> tuple[Any, Any] | None:
     return nearest(before, before["stop_s"] - segment.start_s), nearest(after, after["start_s"] - segment.stop_s)
 
 
-def _frames(start_s: float, stop_s: float, pieces: pd.DataFrame, min_s: float) -> list[tuple[str, int, int, str]]:
-    """(sequence, start, stop, split) of the seconds [start_s, stop_s) of a recording in each of its pieces."""
+def _frames(
+    start_s: float, stop_s: float, pieces: pd.DataFrame, min_s: float, core: tuple[float, float] | None = None
+) -> list[tuple[str, tuple[int, int], str, tuple[int, int]]]:
+    """(sequence, frames, split, frames of the core) of the seconds [start_s, stop_s) of a recording, a piece each.
+
+    The core is everything unless ``core`` (seconds) is given: then only a piece that holds all of it, and a frame
+    before and after, counts.
+    """
     found = []
     for piece in pieces.itertuples():
-        first = max(0, round((start_s - piece.offset_s) * piece.rate_hz))
-        last = min(piece.frames, round((stop_s - piece.offset_s) * piece.rate_hz))
-        if last - first >= max(1, min_s * piece.rate_hz):
-            found.append((piece.sequence, first, last, piece.split))
+
+        def at(seconds: float, piece: Any = piece) -> int:
+            return round((seconds - piece.offset_s) * piece.rate_hz)
+
+        first, last = max(0, at(start_s)), min(piece.frames, at(stop_s))
+        inner = (first, last) if core is None else (at(core[0]), at(core[1]))
+        whole = core is None or first < inner[0] < inner[1] < last
+        if whole and last - first >= max(1, min_s * piece.rate_hz):
+            found.append((piece.sequence, (first, last), piece.split, inner))
     return found
 
 

@@ -109,3 +109,41 @@ def test_label_counts_are_sorted_by_frequency():
     counts = label_counts(made)
     assert list(counts["label"]) == ["walk", "run"]
     assert counts["share"].sum() == pytest.approx(1)
+
+
+def test_a_pair_says_where_in_it_the_transition_lies():
+    made, _ = pairs(("walk", 0, 4), ("transition", 4, 5), ("sit down", 5, 7))
+    row = made[made["kind"] == "transition"].iloc[0]
+    assert (row["core_start"], row["core_stop"]) == (4 * 60, 5 * 60)
+    actions = made[made["kind"] == "action"]
+    assert (actions["core_start"] == actions["start"]).all() and (actions["core_stop"] == actions["stop"]).all()
+
+
+@pytest.mark.parametrize("cut_s", [3.0, 4.5, 5.5])
+def test_a_transition_that_a_cut_tears_apart_is_no_pair(cut_s):
+    rows = (("walk", 0, 4), ("transition", 4, 5), ("sit down", 5, 7))
+    frames = round(cut_s * 60)
+    made, _ = pairs(*rows, at=sequences(("r", frames, 60.0, 0.0), ("r", 600 - frames, 60.0, cut_s)))
+    found = made[made["kind"] == "transition"]
+    expected = {3.0: ["r#1"], 4.5: [], 5.5: ["r"]}[cut_s]
+    assert list(found["sequence"]) == expected
+    offset = frames if expected == ["r#1"] else 0
+    assert list(found["core_start"]) == [240 - offset] * len(expected)
+
+
+def test_neighbours_are_sought_among_one_annotators_labels():
+    first = labels(("walk", 0, 4), ("transition", 4, 5), ("sit", 5, 8)).assign(annotation=0)
+    second = labels(("stroll", 0, 3.9), ("rest", 5.1, 8)).assign(annotation=1)
+    made, _ = make_pairs(pd.concat([first, second]), sequences(("r", 600, 60.0, 0.0)), CONFIG)
+    assert list(made.loc[made["kind"] == "transition", "label"]) == ["transit from walk to sit"]
+    alone = labels(("transition", 4, 5)).assign(annotation=1)  # this annotator named no action
+    _, report = make_pairs(pd.concat([first[first["label"] != "transition"], alone]),
+                           sequences(("r", 600, 60.0, 0.0)), CONFIG)  # fmt: skip
+    assert report["dropped"]["transition without neighbour"] == 1
+
+
+def test_the_same_words_for_the_same_frames_are_one_pair():
+    both = pd.concat([labels(("walk", 0, 4)).assign(annotation=n) for n in range(2)])
+    made, report = make_pairs(both, sequences(("r", 600, 60.0, 0.0)), CONFIG)
+    assert len(made) == 1 and report["dropped"]["said twice"] == 1
+    assert list(made["pair"]) == [0]

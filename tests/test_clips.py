@@ -1,0 +1,115 @@
+"""Clips of transitions lie across the transition, and a data set travels to worker processes without its motion."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from langpose.clips import ClipsConfig, MotionClips, PretrainClips
+
+FRAMES = 400
+PAIRS = [
+    # start, stop, kind, core_start, core_stop
+    (100, 250, "transition", 160, 180),  # A and B longer than a clip
+    (155, 250, "transition", 160, 180),  # little of A
+    (160, 200, "transition", 161, 199),  # longer than a clip of 27
+    (150, 190, "transition", 160, 186),  # leaves one frame of 27
+    (170, 190, "transition", 175, 182),  # all of it is shorter than a clip
+    (5, 40, "transition", 8, 20),  # beside the recording's start
+    (360, 400, "transition", 380, 392),  # beside its end
+    (50, 150, "action", 50, 150),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One recording whose every coordinate is its frame's number, after another of 50 frames."""
+    root = tmp_path_factory.mktemp("clips")
+    (root / "motions").mkdir()
+    (root / "views").mkdir()
+    frames = np.concatenate([np.full(50, -1000.0), np.arange(FRAMES)])
+    for name in ("front", "side"):
+        np.save(root / "views" / f"{name}.npy", np.tile(frames[:, None, None], (1, 17, 3)).astype(np.float32))
+    table = pd.DataFrame([("other", 0, 50, "train"), ("r", 50, FRAMES, "train")],
+                         columns=["sequence", "start", "frames", "split"])  # fmt: skip
+    table.to_parquet(root / "motions" / "sequences.parquet")
+    rows = [(i, "r", a, b, f"label {i}", kind, [kind], "train", c, d) for i, (a, b, kind, c, d) in enumerate(PAIRS)]
+    columns = ["pair", "sequence", "start", "stop", "label", "kind", "categories", "split", "core_start", "core_stop"]
+    pd.DataFrame(rows, columns=columns).to_parquet(root / "pairs.parquet")
+    return root
+
+
+def frames_of(clip: np.ndarray) -> list[int]:
+    assert (clip == clip[:, :1, :1]).all()
+    return clip[:, 0, 0].astype(int).tolist()
+
+
+def config(clip_len: int) -> ClipsConfig:
+    return ClipsConfig(clip_len=clip_len, scale=1.0, center="none")
+
+
+def drawn(data: Path, clip_len: int, item: int, epochs: int = 60) -> list[list[int]]:
+    clips = PretrainClips(data, config(clip_len), ["train"], seed=1)
+    windows = []
+    for epoch in range(epochs):
+        clips.set_epoch(epoch)
+        windows.append(frames_of(clips[item]["motion"]))
+    return windows
+
+
+@pytest.mark.parametrize("item", [0, 1, 4, 5, 6])
+@pytest.mark.parametrize("clip_len", [27, 81, 243])
+def test_a_transitions_clip_shows_both_neighbours_and_all_of_it(data, clip_len, item):
+    _, _, _, core_start, core_stop = PAIRS[item]
+    for window in drawn(data, clip_len, item):
+        assert window == list(range(window[0], window[0] + clip_len))
+        assert window[0] < core_start and core_stop <= window[-1]  # a frame of A, the transition, a frame of B
+
+
+def test_both_neighbours_get_a_quarter_of_what_the_transition_leaves(data):
+    windows = drawn(data, 60, 0)
+    assert min(160 - w[0] for w in windows) >= 10 and min(w[-1] + 1 - 180 for w in windows) >= 10
+    assert len({w[0] for w in windows}) > 10  # drawn, not fixed
+    assert min(w[0] for w in windows) >= 100 and max(w[-1] for w in windows) < 250
+
+
+@pytest.mark.parametrize("item", [2, 3])
+def test_a_transition_too_long_for_the_clip_is_seen_at_its_middle(data, item):
+    _, _, _, core_start, core_stop = PAIRS[item]
+    first = core_start + (core_stop - core_start - 27) // 2
+    assert {w[0] for w in drawn(data, 27, item, epochs=5)} == {first}
+
+
+def test_fixed_clips_stand_on_the_middle_of_what_the_label_names(data):
+    clips = PretrainClips(data, config(27), ["train"], fixed=True)
+    for item, (_, _, _, core_start, core_stop) in enumerate(PAIRS):
+        window = frames_of(clips[item]["motion"])
+        middle = core_start + (core_stop - core_start - 27) // 2
+        assert window[0] == min(max(middle, 0), FRAMES - 27)
+
+
+def test_an_actions_clip_never_leaves_its_segment_where_that_is_long_enough(data):
+    firsts = {w[0] for w in drawn(data, 27, 7, epochs=300)}
+    assert min(firsts) == 50 and max(firsts) == 150 - 27
+
+
+def test_pairs_without_a_core_are_read_as_before(data, tmp_path):
+    for name in ("motions", "views"):
+        (tmp_path / name).symlink_to(data / name)
+    bare = pd.read_parquet(data / "pairs.parquet").drop(columns=["core_start", "core_stop"])
+    bare.to_parquet(tmp_path / "pairs.parquet")
+    old, new = (PretrainClips(root, config(27), ["train"], seed=1) for root in (tmp_path, data))
+    np.testing.assert_array_equal(old[7]["motion"], new[7]["motion"])
+    assert len(frames_of(old[0]["motion"])) == 27
+
+
+def test_a_data_set_is_pickled_without_its_motion(data):
+    for clips in (PretrainClips(data, config(27), ["train"], 3), MotionClips(data, config(27), ["train"], 9, 3)):
+        clips.set_epoch(4)
+        sent = pickle.dumps(clips)
+        assert len(sent) < clips.views[0].nbytes / 2
+        again = pickle.loads(sent)
+        np.testing.assert_array_equal(again[0]["motion"], clips[0]["motion"])
+        assert isinstance(again.views[0], np.memmap) and again.epoch == 4
