@@ -15,11 +15,19 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from langpose.storage import replacing, sha256
 
 POINTER = "latest.json"
 KEPT = 2
+
+CODE = (
+    "checkpoints.py", "clips.py", "corruption.py", "detector.py", "detector_noise.npz", "lifting_sets.py", "losses.py",
+    "model", "sampling.py", "skeleton.py", "tasks.py", "training.py", "windows.py",
+)  # fmt: skip
+"""The parts of this package that decide what a training gives, and that `fingerprint` therefore covers. Parts that only
+fill parameters, or read and write files, are left out: what they make is hashed itself."""
 
 
 class CheckpointWarning(UserWarning):
@@ -27,9 +35,10 @@ class CheckpointWarning(UserWarning):
 
 
 def fingerprint(parameters: Mapping[str, Any], inputs: Sequence[Path] = ()) -> str:
-    """Hash of a training's parameters and of its input files' content: what its checkpoints are valid for.
+    """Hash of what a training's checkpoints are valid for: its parameters, its inputs' content and the code (`CODE`).
 
-    Folders among ``inputs`` count with all their files. Names are hashed relative to the input they belong to.
+    Folders among ``inputs`` count with all their files. Names are hashed relative to the input they belong to. Without
+    the code, a run after a correction of it would be given the weights that the faulty code had finished.
     """
     digest = new_sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
     for path in inputs:
@@ -39,17 +48,36 @@ def fingerprint(parameters: Mapping[str, Any], inputs: Sequence[Path] = ()) -> s
         for file in files:
             name = file.relative_to(path).as_posix() if path.is_dir() else file.name
             digest.update(f"{name} {sha256(file)}\n".encode())
+    digest.update(code_digest(Path(__file__).parent).encode())
     return digest.hexdigest()
 
 
-def save(folder: Path, step: int, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
-    """Write a checkpoint of ``step`` and make it the latest; the one before stays, older ones go."""
-    name = f"step-{step:09d}.safetensors"
+def code_digest(package: Path) -> str:
+    """Hash of the files of ``package`` that `CODE` names; of folders, their Python files."""
+    digest = new_sha256()
+    for part in CODE:
+        path = package / part
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(f"{file.relative_to(package).as_posix()} {sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def save(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any], keep_previous: bool = True
+) -> None:
+    """Write a checkpoint of ``step`` and make it the latest; the one before stays, older ones go.
+
+    ``keep_previous`` False: all others go, once this one is in force (a finished run needs no other).
+    """
+    known = _pointer(folder)
+    taken = {entry["file"] for entry in known}  # a second checkpoint of a step must not replace a file in force
+    name = next(n for mark in ("", "b", "c") if (n := f"step-{step:09d}{mark}.safetensors") not in taken)
+    for left in folder.glob(".step-*.tmp"):  # half a checkpoint of a run that was killed while it wrote
+        left.unlink()
     with replacing(folder / name) as temporary:
         flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         save_file(flat, temporary, metadata={"record": json.dumps(record)})
-    known = [entry for entry in _pointer(folder) if entry["file"] != name]
-    entries = [{"file": name, "sha256": sha256(folder / name)}, *known][:KEPT]
+    entries = [{"file": name, "sha256": sha256(folder / name)}, *known][: KEPT if keep_previous else 1]
     with replacing(folder / POINTER) as temporary:
         temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     kept = {entry["file"] for entry in entries}
@@ -58,12 +86,13 @@ def save(folder: Path, step: int, tensors: Mapping[str, torch.Tensor], record: M
             file.unlink()
 
 
-def load(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The newest checkpoint that is whole, as (tensors, record), or None where there is none.
 
     A checkpoint that is missing, truncated or changed is named in a `CheckpointWarning` and the one before is taken.
     """
-    for entry in _pointer(folder):
+    entries = _pointer(folder)
+    for place, entry in enumerate(entries):
         path = folder / entry["file"]
         try:
             if sha256(path) != entry["sha256"]:
@@ -72,10 +101,36 @@ def load(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
                 tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
                 return tensors, json.loads(handle.metadata()["record"])
         except (OSError, ValueError, SafetensorError) as error:
-            warnings.warn(
-                f"checkpoint {path} is damaged ({error}); using the one before it", CheckpointWarning, stacklevel=2
-            )
+            last = place + 1 == len(entries)
+            then = "there is no other: starting from the beginning" if last else "using the one before it"
+            warnings.warn(f"checkpoint {path} is damaged ({error}); {then}", CheckpointWarning, stacklevel=2)
     return None
+
+
+def newest(folder: Path) -> str | None:
+    """Name of the newest checkpoint's file, if there is one."""
+    entries = _pointer(folder)
+    return entries[0]["file"] if entries else None
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name starts with ``prefix``, under the rest of their name."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state as tensors, named by the index of the parameter they belong to."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Inverse of `optimizer_tensors`, into an optimiser over the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _pointer(folder: Path) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ pretrain  the same from the paper's three kinds of corruption, and agreement wit
 finetune  3D poses from a data set's 2D poses, pose encoder alone (section 3.3)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,8 +16,9 @@ from torch import Tensor
 from langpose import losses
 from langpose.corruption import CorruptionConfig, corrupt
 from langpose.model.langpose import LangPose
+from langpose.sampling import Clips, collate
 from langpose.skeleton import flip
-from langpose.training import Clips, TrainingConfig, collate
+from langpose.training import TrainingConfig
 
 _CORRUPTION, _FLIP = 1, 2  # streams of an item's generator
 
@@ -33,6 +34,7 @@ class CorruptedClips(torch.utils.data.Dataset[dict[str, Any]]):
     def __init__(self, clips: Any, corruption: CorruptionConfig, seed: int, flip_probability: float = 0.0) -> None:
         self.clips, self.corruption, self.seed, self.flip_probability = clips, corruption, seed, flip_probability
         self.epoch = 0
+        self.labels: list[str] = list(getattr(clips, "labels", []))  # the texts that ``label`` points into, if any
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -75,17 +77,19 @@ class LossWeights:
         return total, terms
 
 
-def mean_error(model: Any, clips: Clips, batch_size: int, mm_per_unit: float, limit: int) -> float:
-    """MPJPE in mm over up to ``limit`` clips spread evenly over ``clips``, as epoch 0 draws them."""
+def validation_batches(clips: Clips, batch_size: int, limit: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
+    """Up to ``limit`` clips spread evenly over ``clips``, as epoch 0 draws them: the same in every validation."""
     clips.set_epoch(0)
     chosen = np.unique(np.linspace(0, len(clips) - 1, min(limit, len(clips))).round().astype(int))
-    device, total = next(model.parameters()).device, 0.0
     for start in range(0, len(chosen), batch_size):
         batch = collate([clips[int(item)] for item in chosen[start : start + batch_size]])
-        predicted = model(batch["x"].to(device)).float()
-        predicted = predicted - predicted[:, :, :1]
-        total += float((predicted - batch["y"].to(device)).norm(dim=-1).mean((1, 2)).sum())
-    return total / len(chosen) * mm_per_unit
+        yield {key: value.to(device) for key, value in batch.items()}
+
+
+def error_sum(predicted: Tensor, y: Tensor) -> float:
+    """Each clip's MPJPE, root-relative, summed over the clips (B, T, J, 3); in the unit of ``y``."""
+    predicted = predicted.float()
+    return float((predicted - predicted[:, :, :1] - y).norm(dim=-1).mean((1, 2)).sum())
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,11 @@ class ReconstructionTask:
     def validate(self) -> dict[str, float]:
         if self.validation is None:
             return {}
-        return {"val_mpjpe": mean_error(self.model, self.validation, 64, self.mm_per_unit, self.limit)}
+        total, clips = 0.0, 0
+        for batch in validation_batches(self.validation, 64, self.limit, next(self.model.parameters()).device):
+            total += error_sum(self.model(batch["x"]), batch["y"])
+            clips += len(batch["x"])
+        return {"val_mpjpe": total / clips * self.mm_per_unit}
 
 
 @dataclass(frozen=True)
@@ -184,7 +192,8 @@ class PretrainTask:
     """Masked motion modelling, and alignment as the variant has it: Eq. 5.
 
     ``labels`` are the texts that clips' ``label`` points into; ``classes`` (L,) their action class for ``one_hot``
-    (-1: none). ``validation`` clips carry labels of their own list and are scored by reconstruction alone.
+    (-1: none). ``validation`` clips point into texts of their own, `CorruptedClips.labels`; where there are none, and
+    for ``one_hot``, whose classes are the training clips', they are scored by reconstruction alone.
     """
 
     def __init__(
@@ -208,26 +217,42 @@ class PretrainTask:
         total, terms = self.config.losses.loss(joints, batch["y"])
         if self.alignment == "none":
             return total, terms
-        c, label = self.config, batch["label"]
         if self.alignment == "one_hot":
-            logits = self.model.action_logits(h_pose)
+            logits, label = self.model.action_logits(h_pose), batch["label"]
             terms["alignment"] = losses.action_loss(logits, self.classes.to(label.device)[label])
         else:
-            used, place = label.unique(return_inverse=True)
-            h_text = self.model.encode_text([self.labels[i] for i in used.tolist()])[place]
-            if self.alignment == "focal_kl":
-                terms["alignment"] = losses.focal_kl(
-                    h_pose, h_text, label, c.gamma, c.temperature, symmetric=c.symmetric
-                )
-            else:
-                terms["alignment"] = losses.infonce(h_pose, h_text, c.temperature, symmetric=c.symmetric)
-        return total + c.lambda_con * terms["alignment"], terms
+            terms["alignment"] = self._align(h_pose, batch["label"], self.labels)
+        return total + self.config.lambda_con * terms["alignment"], terms
+
+    def _align(self, h_pose: Tensor, label: Tensor, texts: Sequence[str]) -> Tensor:
+        """Loss between global poses (B, D) and the texts that ``label`` (B,) points to, each text encoded once."""
+        c = self.config
+        used, place = label.unique(return_inverse=True)
+        h_text = self.model.encode_text([texts[i] for i in used.tolist()])[place]
+        if self.alignment == "focal_kl":
+            return losses.focal_kl(h_pose, h_text, label, c.gamma, c.temperature, symmetric=c.symmetric)
+        return losses.infonce(h_pose, h_text, c.temperature, symmetric=c.symmetric)
 
     def validate(self) -> dict[str, float]:
+        """``val_mpjpe`` in mm and, where there are texts to align with, ``val_alignment``: the loss over batches of the
+        training's size, as it depends on the number of negatives; what does not fill one is left out of it."""
         if self.validation is None:
             return {}
-        limit = self.config.validation_clips
-        return {"val_mpjpe": mean_error(self.model.pose_encoder, self.validation, 64, self.mm_per_unit, limit)}
+        c, total, clips = self.config, 0.0, 0
+        texts: list[str] = getattr(self.validation, "labels", [])
+        aligned = self.alignment in ("focal_kl", "infonce") and bool(texts)
+        size = c.training.batch_size // c.training.accumulate  # clips that are each other's negatives
+        alignment: list[float] = []
+        device = next(self.model.parameters()).device
+        for batch in validation_batches(self.validation, size * max(1, 64 // size), c.validation_clips, device):
+            joints, h_pose = self.model(batch["x"])
+            total += error_sum(joints, batch["y"])
+            clips += len(joints)
+            for at in range(0, len(joints) - size + 1 if aligned else 0, size):
+                part = slice(at, at + size)
+                alignment.append(float(self._align(h_pose[part], batch["label"][part], texts)))
+        scores = {"val_mpjpe": total / clips * self.mm_per_unit}
+        return scores | ({"val_alignment": float(np.mean(alignment))} if alignment else {})
 
 
 @dataclass(frozen=True)

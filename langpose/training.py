@@ -2,20 +2,20 @@
 
 What is learnt is a `Task` (langpose/tasks.py). Everything random is a function of (seed, epoch, item), no layer has
 dropout, and a checkpoint holds all the rest, so a run that is killed at any step and started again ends with the same
-weights and history, bit for bit on a CPU.
+weights and history, bit for bit on a CPU. Sums over many numbers depend on how many threads share them: the bits are
+the same from machine to machine only where `TrainingConfig.threads` is set.
 """
 
 import math
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
-import numpy as np
 import pandas as pd
 import torch
 from rich.console import Console
@@ -23,9 +23,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from langpose import checkpoints
+from langpose.sampling import Clips, batch_order, batches
 
 PREEMPTED = 75
 """Exit code after SIGTERM, once the state is saved (EX_TEMPFAIL: try again); tells preemption from failure."""
+
+READ_EVERY = {"cpu": 1}
+"""Steps between readings of the losses, by device; others: 20. Reading makes the program wait for a GPU."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class TrainingConfig:
     """Passes over the clips (paper 4.1: 300 in pretraining)."""
     steps_per_epoch: int | None = None
     """Steps after which an epoch ends; null: all clips once. Not in the paper: small runs on large data."""
+    max_steps: int | None = None
+    """Steps after which the run ends, if its epochs have more; null: all. Not in the paper: trial runs."""
     batch_size: int = 16
     """Clips a step (paper 4.1)."""
     accumulate: int = 1
@@ -54,12 +60,16 @@ class TrainingConfig:
     """Arithmetic of forward and backward passes; weights and losses stay float32."""
     validate_every: int = 1
     """Epochs between validations."""
-    checkpoint_every: int = 200
-    """Steps between checkpoints; one is also written at each validation and on SIGTERM or Ctrl-C."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints; one is also written at each validation and on SIGTERM or Ctrl-C. Not in the paper: at
+    full size one is 1.4 GB, seconds to write and hash, so a few minutes of steps between them cost little."""
     keep: Literal["best", "last"] = "best"
     """Which weights the run returns: those of the best validation, or the last (also where nothing validates)."""
     workers: int = 0
     """Processes that load clips; 0: the training process itself."""
+    threads: int | None = None
+    """CPU threads of the arithmetic; null: torch's choice, one a core. Results on a CPU differ in their last bits with
+    the number, and so may whole runs: set it where they must not depend on the machine."""
     device: str = "auto"
     """auto: a GPU where there is one."""
 
@@ -67,18 +77,13 @@ class TrainingConfig:
         for name in ("epochs", "batch_size", "accumulate", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("steps_per_epoch", "max_steps", "threads"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1, or null")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of accumulate {self.accumulate}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
-
-
-class Clips(Protocol):
-    """A data set whose items are dicts of arrays and numbers, redrawn each epoch."""
-
-    def set_epoch(self, epoch: int) -> None: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, item: int) -> dict[str, Any]: ...
 
 
 class Task(Protocol):
@@ -97,7 +102,15 @@ class Task(Protocol):
 
 
 class TrainingDivergedError(ValueError):
-    """The loss is not a number any more."""
+    """The loss or a weight is not a finite number any more.
+
+    ``step`` of the run where it was seen, the loss ``terms`` of that step, and the newest ``checkpoint`` before it, the
+    file's name, or None.
+    """
+
+    def __init__(self, message: str, step: int, terms: dict[str, float], checkpoint: str | None) -> None:
+        super().__init__(message)
+        self.step, self.terms, self.checkpoint = step, terms, checkpoint
 
 
 class Preempted(SystemExit):
@@ -109,41 +122,18 @@ def pick_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
-def batch_order(clips: int, config: TrainingConfig, seed: int, epoch: int) -> np.ndarray:
-    """(steps, batch) items of an epoch: a permutation drawn from (seed, epoch); what does not fill a batch waits."""
-    steps = clips // config.batch_size
-    if steps == 0:
-        raise ValueError(
-            f"{clips} clips do not fill a batch of {config.batch_size}; use a smaller batch_size or more data"
-        )
-    order = np.random.default_rng([seed, epoch]).permutation(clips)[: steps * config.batch_size]
-    return order.reshape(steps, config.batch_size)[: config.steps_per_epoch]
-
-
-def collate(items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """Items to a batch, a key at a time."""
-    return {key: torch.from_numpy(np.stack([np.asarray(item[key]) for item in items])) for key in items[0]}
-
-
-def batches(clips: Clips, order: np.ndarray, workers: int) -> Iterator[dict[str, Tensor]]:
-    """Batches in the given order; the number of workers changes nothing but the speed."""
-    if workers == 0:
-        for items in order:
-            yield collate([clips[int(item)] for item in items])
-    else:
-        yield from torch.utils.data.DataLoader(
-            clips, batch_sampler=[row.tolist() for row in order], num_workers=workers, collate_fn=collate  # type: ignore
-        )  # fmt: skip
-
-
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT instead of dying of them; empty outside the main thread."""
+    """Collects SIGTERM and Ctrl-C instead of dying of them (not outside the main thread); a second Ctrl-C is obeyed."""
     caught: list[int] = []
+
+    def catch(number: int, _frame: Any) -> None:
+        if number == signal.SIGINT and signal.SIGINT in caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
     try:
-        old = {
-            number: signal.signal(number, lambda n, _: caught.append(n)) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        old = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
     except ValueError:  # not the main thread
         old = {}
     try:
@@ -153,19 +143,33 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def train(task: Task, config: TrainingConfig, seed: int, folder: Path, fingerprint: str) -> pd.DataFrame:
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def train(
+    task: Task, config: TrainingConfig, seed: int, folder: Path, fingerprint: str, progress: bool = True
+) -> pd.DataFrame:
     """Train ``task.model`` in place; returns the history, one row an epoch.
 
     Checkpoints go to ``folder`` and belong to ``fingerprint`` (`checkpoints.fingerprint`): a run continues from them,
-    and a folder of another fingerprint is refused with ``ValueError``. A loss that is not finite raises
-    `TrainingDivergedError`; SIGTERM saves and raises `Preempted`, Ctrl-C saves and raises ``KeyboardInterrupt``.
+    and a folder of another fingerprint is refused with ``ValueError``. A loss or weight that is not finite raises
+    `TrainingDivergedError`; SIGTERM saves and raises `Preempted`, Ctrl-C saves and raises ``KeyboardInterrupt``. Both
+    are seen after a step or a validation; a run that has ended by then is not interrupted any more.
     ``folder``/timings.csv has the wall clock of every epoch; the history has none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model, device = task.model, pick_device(config.device)
     model.to(device).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    # fused: one pass over the weights. With a text stream, torch's plain loop is a third of a step on a CPU.
+    optimizer = torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
     step = epoch = done = 0  # steps in all, the epoch under way, steps done of it
     history: list[dict[str, float]] = []
@@ -179,58 +183,71 @@ def train(task: Task, config: TrainingConfig, seed: int, folder: Path, fingerpri
         if record["fingerprint"] != fingerprint:
             raise ValueError(
                 f"{folder} holds checkpoints of another run (fingerprint {record['fingerprint'][:12]}, this run is "
-                f"{fingerprint[:12]}): its parameters or inputs differ. Use another folder, or remove this one"
+                f"{fingerprint[:12]}): its parameters, inputs or code differ. Use another folder, or remove this one"
             )
-        model.load_state_dict(_part(tensors, "model."))
-        _load_optimizer(optimizer, _part(tensors, "optimizer."))
+        model.load_state_dict(checkpoints.part(tensors, "model."))
         step, epoch, done, finished = record["step"], record["epoch"], record["done"], record["finished"]
         history, sums = record["history"], record["sums"]
+        if not finished:
+            checkpoints.load_optimizer(optimizer, checkpoints.part(tensors, "optimizer."))
         if record["best"] is not None:
-            best = record["best"], _part(tensors, "best.")
+            best = record["best"], checkpoints.part(tensors, "best.")
 
     def save() -> None:
-        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-        tensors |= {f"optimizer.{name}": value for name, value in _optimizer_tensors(optimizer).items()}
-        if best is not None:
-            tensors |= {f"best.{name}": value for name, value in best[1].items()}
+        state = model.state_dict()
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise _diverged("a weight", step, epoch, seed, {}, config, folder)  # the gradient was not finite
+        tensors = {f"model.{name}": value for name, value in state.items()}
+        if not finished:  # a finished run is its weights and history
+            tensors |= {f"optimizer.{name}": value for name, value in checkpoints.optimizer_tensors(optimizer).items()}
+            if best is not None:
+                tensors |= {f"best.{name}": value for name, value in best[1].items()}
         record = {
             "fingerprint": fingerprint, "step": step, "epoch": epoch, "done": done, "finished": finished,
-            "history": history, "sums": sums, "best": None if best is None else best[0],
+            "history": history, "sums": sums, "best": None if best is None or finished else best[0],
         }  # fmt: skip
-        checkpoints.save(folder, step, tensors, record)
+        checkpoints.save(folder, step, tensors, record, keep_previous=not finished)
 
-    steps_per_epoch = len(batch_order(len(task.clips), config, seed, 0))
-    with _signals() as caught, _progress(config.epochs * steps_per_epoch, step) as show:
+    def stop(saved: bool = False) -> NoReturn:
+        if not saved:
+            save()
+        raise Preempted(PREEMPTED) if signal.SIGTERM in caught else KeyboardInterrupt
+
+    steps_per_epoch = len(batch_order(len(task.clips), config.batch_size, seed, 0)[: config.steps_per_epoch])
+    total = min(config.epochs * steps_per_epoch, config.max_steps or sys.maxsize)
+    epochs = math.ceil(total / steps_per_epoch)
+    read_every = READ_EVERY.get(device.type, 20)
+    with _threads(config.threads), _signals() as caught, _progress(total, step, progress) as show:
         while not finished:
             task.clips.set_epoch(epoch)
-            order = batch_order(len(task.clips), config, seed, epoch)
+            order = batch_order(len(task.clips), config.batch_size, seed, epoch)
+            order = order[: min(steps_per_epoch, total - (step - done))]
             started, begun = time.monotonic(), done
+            unread: list[dict[str, Tensor]] = []
             for batch in batches(task.clips, order[done:], config.workers):
                 rate = config.learning_rate * config.lr_decay**epoch * min(1, (step + 1) / max(1, config.warmup_steps))
-                terms = _step(task, optimizer, parameters, batch, config, rate, device)
+                unread.append(_step(task, optimizer, parameters, batch, config, rate, device))
                 step, done = step + 1, done + 1
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + value
-                if not all(map(math.isfinite, terms.values())):
-                    last = history[-1]["step"] if history else 0
-                    raise TrainingDivergedError(
-                        f"the loss is not finite at step {step} (epoch {epoch}, seed {seed}): {terms}. The last "
-                        f"validated state is that of step {int(last)}; checkpoints are in {folder}. Lower the learning "
-                        f"rate ({config.learning_rate}) or set grad_clip"
-                    )
-                show(step, terms, (done - begun) * config.batch_size / max(1e-9, time.monotonic() - started))
+                due = step % config.checkpoint_every == 0 and done < len(order)  # else at the epoch's end
+                if len(unread) < read_every and done < len(order) and not due and not caught:
+                    continue
+                for number, terms in enumerate(_read(unread), step - len(unread) + 1):
+                    if not all(map(math.isfinite, terms.values())):
+                        raise _diverged("the loss", number, epoch, seed, terms, config, folder)
+                    for name, value in terms.items():
+                        sums[name] = sums.get(name, 0.0) + value
+                    show(number, terms, (done - begun) * config.batch_size / max(1e-9, time.monotonic() - started))
+                unread = []
                 if caught:
-                    save()
-                    if signal.SIGTERM in caught:
-                        raise Preempted(PREEMPTED)
-                    raise KeyboardInterrupt
-                if step % config.checkpoint_every == 0 and done < len(order):
+                    stop()
+                if due:
                     save()
             seconds = time.monotonic() - started
             row = {"epoch": epoch, "step": step, "learning_rate": config.learning_rate * config.lr_decay**epoch}
             row |= {name: value / max(1, done) for name, value in sums.items()}
-            last_epoch = epoch + 1 == config.epochs
-            if (epoch + 1) % config.validate_every == 0 or last_epoch:
+            finished = epoch + 1 == epochs
+            validated = (epoch + 1) % config.validate_every == 0 or finished
+            if validated:
                 model.eval()
                 with torch.inference_mode():
                     scores = task.validate()
@@ -242,12 +259,27 @@ def train(task: Task, config: TrainingConfig, seed: int, folder: Path, fingerpri
                         best = score, {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
             history.append(row)
             _log_time(folder, epoch, seconds, (done - begun) * config.batch_size)
-            epoch, done, sums, finished = epoch + 1, 0, {}, last_epoch
-            save()
-    if config.keep == "best" and best is not None:
-        model.load_state_dict(best[1])
+            epoch, done, sums = epoch + 1, 0, {}
+            if finished and config.keep == "best" and best is not None:
+                model.load_state_dict(best[1])
+            if saved := validated or step % config.checkpoint_every == 0:
+                save()
+            if caught and not finished:
+                stop(saved)
     model.eval()
     return pd.DataFrame(history)
+
+
+def _diverged(
+    what: str, step: int, epoch: int, seed: int, terms: dict[str, float], config: TrainingConfig, folder: Path
+) -> TrainingDivergedError:
+    newest = checkpoints.newest(folder)
+    return TrainingDivergedError(
+        f"{what} is not finite at step {step} (epoch {epoch}, seed {seed}){f': {terms}' if terms else ''}. The last "
+        f"good checkpoint: {folder / newest if newest else 'none yet'}. Lower the learning rate "
+        f"({config.learning_rate}) or set grad_clip",
+        step, terms, newest,
+    )  # fmt: skip
 
 
 def _step(
@@ -258,8 +290,8 @@ def _step(
     config: TrainingConfig,
     rate: float,
     device: torch.device,
-) -> dict[str, float]:
-    """One update; the loss and its terms, averaged over the parts of the batch."""
+) -> dict[str, Tensor]:
+    """One update; the loss and its terms, averaged over the parts of the batch, still on the device."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     sums: dict[str, Tensor] = {}
@@ -275,25 +307,13 @@ def _step(
         nn.utils.clip_grad_norm_(parameters, config.grad_clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    values = torch.stack(list(sums.values())).tolist()  # one transfer from the device
-    return dict(zip(sums, values, strict=True))
+    return sums
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def _read(steps: list[dict[str, Tensor]]) -> list[dict[str, float]]:
+    """The loss terms of some steps as numbers, with one transfer from the device."""
+    rows = torch.stack([torch.stack(list(terms.values())) for terms in steps]).tolist()
+    return [dict(zip(terms, row, strict=True)) for terms, row in zip(steps, rows, strict=True)]
 
 
 def _log_time(folder: Path, epoch: int, seconds: float, clips: int) -> None:
@@ -304,10 +324,12 @@ def _log_time(folder: Path, epoch: int, seconds: float, clips: int) -> None:
 
 
 @contextmanager
-def _progress(total: int, start: int) -> Iterator[Any]:
-    """A bar with loss terms, clips/s and time left on a terminal; a line now and then elsewhere."""
+def _progress(total: int, start: int, wanted: bool) -> Iterator[Any]:
+    """A bar with loss terms, clips/s and time left on a terminal; a line now and then elsewhere; or nothing."""
     console = Console(stderr=True)
-    if console.is_terminal:
+    if not wanted:
+        yield lambda step, terms, rate: None
+    elif console.is_terminal:
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
         with Progress(*columns, console=console, transient=True) as bar:
             line = bar.add_task("", total=total, completed=start)

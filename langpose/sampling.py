@@ -1,0 +1,57 @@
+"""Which clips make a batch, and how they are put together: a function of (seed, epoch) alone."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Clips(Protocol):
+    """A data set whose items are dicts of arrays and numbers, redrawn each epoch."""
+
+    def set_epoch(self, epoch: int) -> None: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, item: int) -> dict[str, Any]: ...
+
+
+def batch_order(clips: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """(steps, batch) items of an epoch: a permutation drawn from (seed, epoch); what does not fill a batch waits.
+
+    Every batch is full: in a smaller one the alignment would have fewer negatives.
+    """
+    steps = clips // batch_size
+    if steps == 0:
+        raise ValueError(f"{clips} clips do not fill a batch of {batch_size}; use a smaller batch_size or more data")
+    order = np.random.default_rng([seed, epoch]).permutation(clips)[: steps * batch_size]
+    return order.reshape(steps, batch_size)
+
+
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """Items to a batch, a key at a time."""
+    return {key: torch.from_numpy(np.stack([np.asarray(item[key]) for item in items])) for key in items[0]}
+
+
+def batches(clips: Clips, order: np.ndarray, workers: int) -> Iterator[dict[str, Tensor]]:
+    """Batches in the given order; the number of workers changes nothing but the speed."""
+    if workers == 0:
+        for items in order:
+            yield collate([clips[int(item)] for item in items])
+    else:
+        yield from torch.utils.data.DataLoader(
+            clips,  # type: ignore[arg-type]
+            batch_sampler=[row.tolist() for row in order],
+            num_workers=workers,
+            collate_fn=collate,
+            worker_init_fn=_outlive_signals,
+            generator=torch.Generator(),  # the loader draws a number of its own; not from the global generator
+        )
+
+
+def _outlive_signals(_worker: int) -> None:
+    """Schedulers and terminals signal a whole process group. The trainer decides when to stop: a worker that died
+    first would fail it before its state is saved. Workers end with the trainer in any case."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
