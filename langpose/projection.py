@@ -1,10 +1,11 @@
 """Motion to orthographic 2D (section 4.1): each recording read, cut at bad frames, resampled, seen from two sides.
 
 Writes ``motions/`` (joints.npy, sequences.parquet, manifest.csv) and ``views/`` (front.npy, side.npy). Each recording's
-result is kept in a work folder until all are done, so an interrupted run continues and one more recording does not
-redo the others.
+result is kept in a work folder, named by all that decides it (the file, what it is read with, settings, this code), so
+an interrupted run continues, one more recording does not redo the others, and nothing outdated is ever taken up.
 """
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -48,6 +49,8 @@ class Job:
     path: Path
     read: Callable[[Path], Motion]
     """Picklable; raises ``ValueError`` for a file that cannot be used."""
+    inputs: tuple[Path, ...] = ()
+    """Other files that decide the result: body models, a skeleton."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,17 @@ def _process(job: Job, config: ProjectConfig) -> Outcome:
 
 def _part(job: Job, config: ProjectConfig, work: Path) -> Path:
     """The work file of a recording: named by what decides its content."""
-    stat = job.path.stat()
-    key = f"{job.recording} {stat.st_size} {stat.st_mtime_ns} {config.target_rate_hz} {config.min_seconds}"
+    files = [(path.stat().st_size, path.stat().st_mtime_ns) for path in (job.path, *job.inputs)]
+    key = f"{job.recording} {files} {config.target_rate_hz} {config.min_seconds} {_code()}"
     return work / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+
+
+@functools.cache
+def _code() -> str:
+    """Hash of the code that reads and cuts: a reader that was changed reads again."""
+    here = Path(__file__).parent
+    files = [Path(__file__), here / "body.py", here / "skeleton.py", *sorted((here / "sources").glob("*.py"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _run(arguments: tuple[Job, ProjectConfig, Path]) -> Path:
@@ -99,7 +110,8 @@ def _run(arguments: tuple[Job, ProjectConfig, Path]) -> Path:
 
 def _outcomes(jobs: Sequence[Job], config: ProjectConfig, work: Path) -> Iterable[tuple[Job, Outcome]]:
     tasks = [(job, config, work) for job in jobs]
-    workers = config.workers or len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = config.workers or cores or 1
     show = {"total": len(tasks), "description": "reading motion", "console": Console(stderr=True), "transient": True}
     if workers == 1 or len(tasks) < 4:
         paths = list(track(map(_run, tasks), **show))  # type: ignore[arg-type]
@@ -116,17 +128,21 @@ def _outcomes(jobs: Sequence[Job], config: ProjectConfig, work: Path) -> Iterabl
 def project(jobs: Sequence[Job], motions: Path, views: Path, config: ProjectConfig, work: Path) -> None:
     """Read all ``jobs`` and write ``motions`` and ``views``, whole or not at all; the order of jobs is kept.
 
-    Files that cannot be used are skipped and listed with the reason in ``motions/manifest.csv``. Raises ``ValueError``
-    where none could be used.
+    Files that cannot be used are skipped and listed with the reason in ``motions/manifest.csv``; so is a recording
+    that is there twice (AMASS unpacked in two layouts): its name must lead to one motion. Raises ``ValueError`` where
+    none could be used.
     """
     if not jobs:
         raise ValueError("no recordings to project; is the raw data in its place?")
     work.mkdir(parents=True, exist_ok=True)
     rows, listed, total = [], [], 0
+    taken: dict[str, Path] = {}
     with replacing_folder(motions) as new_motions:
         raw = new_motions / "joints.raw"
         with open(raw, "wb") as handle:
             for job, outcome in _outcomes(jobs, config, work):
+                if outcome.status == "used" and taken.setdefault(job.recording, job.path) != job.path:
+                    outcome = Outcome("skipped", f"{job.path.name}: the same recording as {taken[job.recording]}")
                 frames = sum(len(joints) for joints, _, _ in outcome.pieces)
                 listed.append((job.recording, outcome.status, frames, outcome.note))
                 for number, (joints, rate_hz, offset_s) in enumerate(outcome.pieces):

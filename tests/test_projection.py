@@ -114,6 +114,31 @@ def test_one_more_recording_does_not_redo_the_others(tmp_path):
     assert log.read_text().split() == ["a1", "b1", "c1"]
 
 
+def test_what_a_recording_is_read_with_decides_too(tmp_path, monkeypatch):
+    log, body = tmp_path / "log", tmp_path / "body"
+    body.write_text("one")
+    made = [replace(job, inputs=(body,)) for job in jobs(tmp_path / "raw", log=log, a1="100 50 0")]
+    run(tmp_path, made)
+    run(tmp_path, made)
+    assert log.read_text().split() == ["a1"]
+    body.write_text("another")
+    run(tmp_path, made)
+    assert log.read_text().split() == ["a1"] * 2  # another body model: read again
+    monkeypatch.setattr("langpose.projection._code", lambda: "changed")
+    run(tmp_path, made)
+    assert log.read_text().split() == ["a1"] * 3  # a mended reader: read again
+
+
+def test_a_recording_that_is_there_twice_is_used_once(tmp_path):
+    first, second = jobs(tmp_path / "raw", a1="100 50 0", a2="100 50 0")
+    run(tmp_path, [first, replace(second, recording="a1")])
+    table = pd.read_parquet(tmp_path / "motions" / "sequences.parquet")
+    assert list(table["sequence"]) == ["a1"]
+    manifest = pd.read_csv(tmp_path / "motions" / "manifest.csv")
+    assert list(manifest["status"]) == ["used", "skipped"]
+    assert manifest["note"].iloc[1].startswith("a2: the same recording as ")
+
+
 def test_workers_change_nothing(tmp_path):
     made = jobs(tmp_path / "raw", **FILES)
     assert run(tmp_path / "one", made) == run(tmp_path / "two", made, replace(CONFIG, workers=2))

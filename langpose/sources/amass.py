@@ -211,12 +211,10 @@ def _arrays(npz: Path) -> dict[str, np.ndarray]:
     if not npz.is_file():
         raise FileNotFoundError(f"{npz}: no such motion file")
     try:
-        with np.load(npz, allow_pickle=False) as archive:
+        # opened here: numpy leaves a file that turns out to be no zip open
+        with open(npz, "rb") as handle, np.load(handle, allow_pickle=False) as archive:
             keys = list(archive.files)
-            arrays = {}
-            for key in keys:
-                if key in wanted:
-                    arrays[key] = archive[key]
+            arrays = {key: archive[key] for key in keys if key in wanted}
     except ValueError as error:
         if "allow_pickle" in str(error):
             raise ValueError(f"{npz}: holds pickled objects, which are not read; expected plain arrays") from error

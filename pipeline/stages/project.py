@@ -16,15 +16,20 @@ def amass_jobs(raw: Path) -> list[Job]:
     names = {file: amass.sequence_id(file.relative_to(root)) for file in files}
     splits = babel.subject_splits(names.values(), babel.splits(raw / "babel"))
     read = partial(amass.read, body_models=raw / "body_models", root=root)
-    return [Job(name, splits[amass.subject_of(name)], file, read) for file, name in names.items()]
+    bodies = tuple(sorted((raw / "body_models").rglob("*.np[yz]")))
+    return [Job(name, splits[amass.subject_of(name)], file, read, bodies) for file, name in names.items()]
 
 
 def cmu_jobs(raw: Path) -> list[Job]:
     """Every CMU trial. Pretraining subjects train, the validation subjects validate, all others are held out."""
     part = {f"{s:02d}": name for name, subjects in cmu_labels.SPLITS.items() for s in subjects}
     split = {"pretrain": "train", "val": "val"}
-    files = sorted((raw / "cmu" / "subjects").glob("*/*.amc"))
-    return [Job(f.stem, split.get(part.get(f.parent.name, ""), "test"), f, cmu.read) for f in files]
+    cmu_folder, jobs = raw / "cmu", []
+    for file in sorted((cmu_folder / "subjects").glob("*/*.amc")):
+        subject = file.parent.name
+        inputs = (file.with_name(f"{subject}.asf"), cmu_folder / "index.csv")  # the skeleton, and the frame rates
+        jobs.append(Job(file.stem, split.get(part.get(subject, ""), "test"), file, cmu.read, inputs))
+    return jobs
 
 
 def main(profile: str) -> None:
