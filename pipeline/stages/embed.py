@@ -10,8 +10,9 @@ import torch
 from langpose import embeddings
 from langpose.clips import ClipsConfig, PretrainClips
 from langpose.model.langpose import LangPose
+from langpose.sampling import collate
 from langpose.storage import replacing
-from langpose.training import collate
+from langpose.training import pick_device
 from pipeline import layout, params
 
 ALIGNED = ("focal_kl", "infonce")
@@ -36,7 +37,8 @@ def main(profile: str, variant: str, seed_text: str) -> None:
     config = params.section(profile, "embed", EmbedConfig)
     clips_config = params.section(profile, "clips", ClipsConfig)
     alignment = params.load(profile)["variants"][variant].get("alignment", "none")
-    model = LangPose.from_pretrained(layout.pretrained(profile, variant, seed))
+    device = pick_device("auto")
+    model = LangPose.from_pretrained(layout.pretrained(profile, variant, seed)).to(device)
     # one drawn clip a pass; passes differ by their epoch
     clips = PretrainClips(layout.data(profile), clips_config, config.splits, seed=0, fixed=config.clips_per_pair == 1)
     averages, poses = [], []
@@ -46,10 +48,12 @@ def main(profile: str, variant: str, seed_text: str) -> None:
             for start in range(0, len(clips), config.batch_size):
                 items = [clips[i] for i in range(start, min(start + config.batch_size, len(clips)))]
                 motion = collate(items)["motion"]
-                x = torch.cat([motion[..., :2], torch.ones_like(motion[..., :1])], -1)  # clean 2D, full confidence
-                averages.append(model.average_pool(x))
-                poses.append(model.encode_pose(x))
-        text = model.encode_text(clips.labels).numpy() if alignment in ALIGNED else None
+                x = torch.cat([motion[..., :2], torch.ones_like(motion[..., :1])], -1).to(
+                    device
+                )  # clean 2D, full confidence
+                averages.append(model.average_pool(x).cpu())
+                poses.append(model.encode_pose(x).cpu())
+        text = model.encode_text(clips.labels).cpu().numpy() if alignment in ALIGNED else None
     average, pose = torch.cat(averages).numpy(), torch.cat(poses).numpy()
     passes = config.clips_per_pair
     label = np.tile(clips.label_index, passes)

@@ -11,6 +11,7 @@ import pandas as pd
 from langpose.evaluation import Scores, evaluate_human36m, evaluate_mpi_inf_3dhp
 from langpose.model.langpose import LangPose
 from langpose.storage import replacing
+from langpose.training import pick_device
 from pipeline import layout, params
 
 NAMES = {"p1_mm": "P1_mm", "p2_mm": "P2_mm", "p3_mm": "P3_mm", "pck": "PCK", "auc": "AUC"}
@@ -59,7 +60,7 @@ def evaluate(model: LangPose, profile: str, dataset: str, config: EvaluateConfig
 
 def main(profile: str, dataset: str, variant: str, seed: str) -> None:
     config = params.section(profile, "evaluate", CONFIGS[dataset], dataset)
-    model = LangPose.from_pretrained(layout.finetuned(profile, dataset, variant, int(seed)))
+    model = LangPose.from_pretrained(layout.finetuned(profile, dataset, variant, int(seed))).to(pick_device("auto"))
     scores = evaluate(model, profile, dataset, config)
     rows = [("none", scores.p1_mm)]
     rows += [(o, evaluate(model, profile, dataset, config, o).p1_mm) for o in config.occlusions]
