@@ -340,7 +340,7 @@ def smplx_joints(
     model = read_model(model_path)
     shape: Any = np.zeros((NUM_VERTICES, 3, 300), np.float32)
     shape[:, :, : model["shapedirs"].shape[2]] = model["shapedirs"]
-    unused = {"f": np.zeros((1, 3), np.int64)}  # smplx wants them, vertices do not depend on them
+    unused: dict[str, Any] = {"f": np.zeros((1, 3), np.int64)}  # smplx wants them, vertices do not depend on them
     unused |= dict.fromkeys(("hands_meanl", "hands_meanr"), np.zeros(45))
     unused |= dict.fromkeys(("hands_componentsl", "hands_componentsr"), np.zeros((45, 45)))
     struct = smplx.utils.Struct(**{**model, **unused, "shapedirs": shape})

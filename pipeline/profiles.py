@@ -8,7 +8,7 @@ from pipeline import params
 
 
 def sections() -> dict[str, Any]:
-    """Section → its dataclass; where a section has one entry a data set or variant, entry → dataclass or one for all."""
+    """Section → its dataclass; where it has one entry a data set or variant, entry → dataclass or one for all."""
     from langpose.clips import ClipsConfig
     from langpose.demo.synthesize import SynthesizeConfig
     from langpose.model.langpose import LangPoseConfig
@@ -37,7 +37,7 @@ def check(profile: str) -> None:
             for key in values:
                 if key not in kinds and "*" not in kinds:
                     sys.exit(f"profiles/{profile}.yaml: {name}: no entry '{key}'; entries: {', '.join(kinds)}")
-                params.section(profile, name, kinds.get(key, kinds.get("*")), key)
+                params.section(profile, name, kinds[key] if key in kinds else kinds["*"], key)
         else:
             params.section(profile, name, kinds)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cmu_files import BONES, DOFS, MIDDLE_BONES, amc_text, asf_text, moving
 
 from langpose.skeleton import FLIP, JOINTS, LIMBS, handedness
 from langpose.sources import acclaim, cmu, cmu_index
 from langpose.sources.motion import bad_frames
+from tests.cmu_files import BONES, DOFS, MIDDLE_BONES, amc_text, asf_text, moving
 
 UNIT_M = 0.0254 / 0.45
 

@@ -10,11 +10,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from cmu_files import amc_text, asf_text, moving
 
 from langpose.sources import cmu_archive
 from langpose.sources.cmu_archive import DownloadConfig, fetch
 from langpose.sources.resuming import DownloadError, download
+from tests.cmu_files import amc_text, asf_text, moving
 
 FILES = {
     "02/02.asf": b"skeleton of 02\r\n",

@@ -7,14 +7,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from lifting_files import (
-    arrays,
-    human36m_content,
-    mpi_inf_3dhp_content,
-    numbers,
-    write_human36m,
-    write_mpi_inf_3dhp,
-)
 
 from langpose import metrics
 from langpose.evaluation import evaluate_human36m, evaluate_mpi_inf_3dhp, occluded, predict
@@ -29,6 +21,14 @@ from langpose.lifting_sets import (
 )
 from langpose.skeleton import BODY_PARTS, H36M_FROM_MPI, MPI_FROM_H36M, flip
 from langpose.windows import centred_windows, covering_windows, split_clips, tail_stretched_windows
+from tests.lifting_files import (
+    arrays,
+    human36m_content,
+    mpi_inf_3dhp_content,
+    numbers,
+    write_human36m,
+    write_mpi_inf_3dhp,
+)
 
 
 @pytest.fixture(scope="module")

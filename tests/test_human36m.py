@@ -3,10 +3,10 @@ import pickle
 
 import numpy as np
 import pytest
-from lifting_files import human36m_content, write_human36m
 
 from langpose.skeleton import FLIP
 from langpose.sources import human36m
+from tests.lifting_files import human36m_content, write_human36m
 
 
 @pytest.fixture

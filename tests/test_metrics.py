@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lifting_files import arrays, numbers
 
 from langpose import metrics
 from langpose.skeleton import H36M_FROM_MPI
+from tests.lifting_files import arrays, numbers
 
 FRAME_METRICS = [metrics.mpjpe, metrics.p_mpjpe, metrics.n_mpjpe, metrics.velocity_error, metrics.acceleration_error]
 

@@ -2,10 +2,10 @@ import os
 
 import numpy as np
 import pytest
-from lifting_files import arrays, mpi_inf_3dhp_content, write_mpi_inf_3dhp
 
 from langpose.skeleton import H36M_FROM_MPI, MPI_FLIP, MPI_FROM_H36M
 from langpose.sources import mpi_inf_3dhp
+from tests.lifting_files import arrays, mpi_inf_3dhp_content, write_mpi_inf_3dhp
 
 
 @pytest.fixture

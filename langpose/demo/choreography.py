@@ -1,4 +1,4 @@
-"""Performances: sequences of actions by one body, joined by labelled transitions, as AMASS's poses and BABEL's labels."""
+"""Performances: sequences of actions by one body, joined by labelled transitions, as AMASS and BABEL have them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -71,7 +71,7 @@ def perform(
 
     ``betas`` (16,) and ``gender`` give the body (see `anatomy`); how long each action takes (within
     ``action_seconds``), its style, side and wording are drawn from ``rng``: the same state gives the same bytes, at
-    another rate the same motion. Raises ValueError for no or unknown actions, or a rate or durations that make no sense.
+    another rate the same motion. Raises ValueError for no or unknown actions, or a rate or durations without sense.
     """
     if not actions:
         raise ValueError("no actions; name at least one of " + ", ".join(ACTIONS))

@@ -20,9 +20,14 @@ def wave(scene: Scene) -> Label:
     scene.controls["spine"][:, 2] += scene.sign * 0.05 * up
     if len(sides) == 2:
         return Label(scene.choose(["wave with both hands", "waves both arms"]), "wave both hands", ("wave", "greet"))
-    side = scene.side_name
-    raw = [f"wave with the {side} hand", f"waves {side} hand", f"waving the {side} arm", f"say hello with {side} hand"]
-    return Label(scene.choose(raw), f"wave {side} hand", ("wave", "greet"))
+    named = scene.side_name
+    raw = [
+        f"wave with the {named} hand",
+        f"waves {named} hand",
+        f"waving the {named} arm",
+        f"say hello with {named} hand",
+    ]
+    return Label(scene.choose(raw), f"wave {named} hand", ("wave", "greet"))
 
 
 @program(PROGRAMS, "point")
@@ -65,9 +70,9 @@ def raise_arms(scene: Scene) -> Label:
     if both:
         raw = ["raise both arms", "raises arms above the head", "lift the arms", "arms up and down"]
         return Label(scene.choose(raw), "raise arms", ("raising body part", "arm movements"))
-    side = scene.side_name
-    raw = [f"raise the {side} arm", f"raises {side} hand", f"lift the {side} arm up"]
-    return Label(scene.choose(raw), f"raise {side} arm", ("raising body part", "arm movements"))
+    named = scene.side_name
+    raw = [f"raise the {named} arm", f"raises {named} hand", f"lift the {named} arm up"]
+    return Label(scene.choose(raw), f"raise {named} arm", ("raising body part", "arm movements"))
 
 
 @program(PROGRAMS, "arm_circles", half_width=(0.1, 0.18))

@@ -41,7 +41,7 @@ def _gait(
         lift = begin + index * pace_s
         closing = index == count - 1
         width = 0.1 if closing else half_width
-        excursions = ((0.35, 0.35, (0.0, trail[0], 0.0), trail[1]),) if trail[0] and not index == 0 else ()
+        excursions = ((0.35, 0.35, (0.0, trail[0], 0.0), trail[1]),) if trail[0] and index != 0 else ()
         scene.step(
             foot, lift, lift + swing * pace_s, ground.foot(foot, width, 0.07), height_m=height_m,
             roll=roll * (0.5 if index == 0 else 1.0), roll_s=0.45 * pace_s, strike=0.0 if closing else strike,
@@ -144,9 +144,9 @@ def step_aside(scene: Scene) -> Label:
     scene.controls["arm_swing"] = 0.5
     for side in (0, 1):
         scene.arm(side, _moving(scene, 0.4) * 0.6, (0.35, -0.85, 0.2))
-    side = scene.side_name
-    raw = [f"step to the {side}", f"side steps to the {side}", f"moves sideways to the {side}", "sidestep"]
-    return Label(scene.choose(raw), f"step {side}", ("step", "sideways movement"))
+    named = scene.side_name
+    raw = [f"step to the {named}", f"side steps to the {named}", f"moves sideways to the {named}", "sidestep"]
+    return Label(scene.choose(raw), f"step {named}", ("step", "sideways movement"))
 
 
 @program(PROGRAMS, "turn")
@@ -169,10 +169,10 @@ def turn(scene: Scene) -> Label:
     scene.controls["arm_swing"] = 0.6
     for side in (0, 1):
         scene.arm(side, 0.5 * turning, (0.4, -0.87, 0.12))
-    side = scene.side_name
+    named = scene.side_name
     around = total > 2.4
-    raw = ["turn around", f"turns around to the {side}"] if around else [f"turn {side}", f"turns to the {side}"]
-    return Label(scene.choose(raw), "turn around" if around else f"turn {side}", ("turn",))
+    raw = ["turn around", f"turns around to the {named}"] if around else [f"turn {named}", f"turns to the {named}"]
+    return Label(scene.choose(raw), "turn around" if around else f"turn {named}", ("turn",))
 
 
 def _take_off(
@@ -212,7 +212,10 @@ def jump(scene: Scene) -> Label:
         scene.controls["spine"][:, 0] += 0.25 * crouch
         hand = scene.keys(
             times,
-            [(0.16, -0.95, 0.1), (0.2, -0.8, -0.5), (0.2, 0.25, 0.85), (0.3, -0.5, 0.6), (0.3, -0.7, 0.4), (0.16, -0.95, 0.1)],
+            [
+                (0.16, -0.95, 0.1), (0.2, -0.8, -0.5), (0.2, 0.25, 0.85), (0.3, -0.5, 0.6), (0.3, -0.7, 0.4),
+                (0.16, -0.95, 0.1),
+            ],
         )  # fmt: skip
         inside = ((scene.t >= start) & (scene.t <= land + 0.5)).astype(float)
         for side in (0, 1):
@@ -300,6 +303,6 @@ def lunge(scene: Scene) -> Label:
         for side in (0, 1):
             scene.arm(side, down, (0.12, -0.66, -0.02), (0.9, -0.2, -0.6), curl=0.2)
         scene.controls["heels"][:, 1 - foot] += 0.65 * down  # the foot that stays rises on its ball
-    side = scene.side_name
-    raw = [f"lunge with the {side} leg", f"lunges forward on {side} leg", "lunge forward", "does a lunge"]
+    named = scene.side_name
+    raw = [f"lunge with the {named} leg", f"lunges forward on {named} leg", "lunge forward", "does a lunge"]
     return Label(scene.choose(raw), "lunge", ("lunge", "exercise/training"))

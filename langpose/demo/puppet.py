@@ -77,7 +77,7 @@ def _aligned(bone: np.ndarray, hinge: np.ndarray, rest_bone: np.ndarray, rest_hi
 
 
 def pose_body(controls: Controls, feet: Feet, rest: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """Local rotations (T, 52, 3, 3) and pelvis positions (T, 3) metres, y-up world, of a body following its controls."""
+    """Local rotations (T, 52, 3, 3) and pelvis positions (T, 3) metres, y-up world, of a body that follows controls."""
     build = Build(rest)
     frames = len(controls.values)
     local = np.tile(np.eye(3), (frames, 52, 1, 1))
@@ -170,7 +170,7 @@ def _legs(
     for foot, (side, sign) in enumerate(_SIDES):
         hip = pelvis + local[:, 0] @ build.bone(f"{side}_hip", "pelvis")
         knee_heading = 0.5 * (heading + feet.yaw[:, foot]) + sign * controls["knees_out"][:, 0]
-        pole = forward_of(knee_heading) + [0.0, 0.6, 0.0]  # a leg raised forward bends its knee upwards
+        pole = forward_of(knee_heading) + np.array([0.0, 0.6, 0.0])  # a leg raised forward bends its knee upwards
         thigh, shank = build.bone(f"{side}_knee", f"{side}_hip"), build.bone(f"{side}_ankle", f"{side}_knee")
         lengths = float(np.linalg.norm(thigh)), float(np.linalg.norm(shank))
         knee, ankle, hinge = two_bone(hip, _ankle(feet, foot, build, controls), pole, *lengths)

@@ -92,7 +92,7 @@ class Scene:
         self.feet = (feet[0], feet[1])
 
     def held(self, in_s: float = 0.5, out_s: float = 0.5) -> np.ndarray:
-        """(T,): 0 to 1 to 0 over the action; each end is left at 1 (the transition does it) with a chance of one half."""
+        """(T,): 0 to 1 to 0 over the action; each end stays at 1 (the transition does it) in half of the cases."""
         rise = minimum_jerk(self.t / in_s) if self.chance(0.5) else np.ones_like(self.t)
         fall = minimum_jerk((self.duration_s - self.t) / out_s) if self.chance(0.5) else np.ones_like(self.t)
         return rise * fall
@@ -147,7 +147,7 @@ class Scene:
         flex: float | np.ndarray = 0.0,
         curl: float = 0.4,
     ) -> None:
-        """Bring a hand to (out, up, forward) from the shoulder in arm lengths, elbow towards ``pole``, by ``weight`` (T,).
+        """Bring a hand to (out, up, forward) of the shoulder in arm lengths, elbow to ``pole``, by ``weight`` (T,).
 
         ``hand`` and ``pole`` are (3,) or (T, 3). A controlled arm no longer swings or drifts with the legs.
         """

@@ -40,7 +40,7 @@ def write_standin_body(folder: Path) -> None:
     """
     for gender in anatomy.GENDERS:
         with replacing(folder / "smplh" / gender / "model.npz") as temporary, open(temporary, "wb") as handle:
-            np.savez_compressed(handle, **standin_model(gender))
+            np.savez_compressed(handle, **standin_model(gender))  # type: ignore[arg-type]
     with replacing(folder / "J_regressor_h36m_correct.npy") as temporary, open(temporary, "wb") as handle:
         np.save(handle, standin_regressor())
 

@@ -1,7 +1,7 @@
 """The demo's raw data: procedural motion by a cast of drawn bodies, in the licensed sets' true formats.
 
-AMASS and BABEL, Human3.6M and MPI-INF-3DHP are performed by different people, all by one seed. Joints are regressed from
-the stand-in body through langpose.body, as AMASS's are.
+AMASS and BABEL, Human3.6M and MPI-INF-3DHP are performed by different people, all by one seed. Joints are regressed
+from the stand-in body through langpose.body, as AMASS's are.
 """
 
 from collections.abc import Sequence
@@ -122,8 +122,10 @@ def synthesize(folder: str | Path, config: SynthesizeConfig) -> None:
         write_standin_body(new / "body_models")
         bodies = _Bodies(new / "body_models")
         _write_amass(new, config)
-        train, test = ([_human36m_take(bodies, config, *key) for key in _show(_human36m_keys(subjects, config), name)]
-                       for subjects, name in ((HUMAN36M_TRAIN, "Human3.6M train"), (HUMAN36M_TEST, "Human3.6M test")))  # fmt: skip
+        train, test = (
+            [_human36m_take(bodies, config, *key) for key in _show(_human36m_keys(subjects, config), name)]
+            for subjects, name in ((HUMAN36M_TRAIN, "Human3.6M train"), (HUMAN36M_TEST, "Human3.6M test"))
+        )
         write_human36m(train, test, new / "human36m" / FILE_NAME, config.seed, config.film)
         subjects, sequences = _mpi_takes(bodies, config)
         write_mpi_inf_3dhp(subjects, sequences, new / "mpi_inf_3dhp", config.seed, config.film)
@@ -143,12 +145,13 @@ def _write_amass(folder: Path, config: SynthesizeConfig) -> None:
         rng = np.random.default_rng([config.seed, 1, subject, number])
         length = int(rng.integers(config.actions[0], config.actions[1] + 1))
         actions = [
-            "walk" if rng.random() < config.walk_share else others[int(rng.integers(len(others)))] for _ in range(length)
-        ]  # fmt: skip
+            "walk" if rng.random() < config.walk_share else others[int(rng.integers(len(others)))]
+            for _ in range(length)
+        ]
         motion = perform(actions, who.betas, who.gender, RATES_HZ[count % len(RATES_HZ)], rng, config.action_seconds)
         sequence = AmassSequence(
-            subset, f"demo{subject:02d}", f"{number:02d}_{'_'.join(actions[:2])}", who.gender, motion.rate_hz, motion.poses,
-            motion.trans, who.betas, STYLES[count % len(STYLES)],
+            subset, f"demo{subject:02d}", f"{number:02d}_{'_'.join(actions[:2])}", who.gender, motion.rate_hz,
+            motion.poses, motion.trans, who.betas, STYLES[count % len(STYLES)],
         )  # fmt: skip
         write_sequence(folder / "amass", sequence, config.seed)
         if number == 0:

@@ -192,6 +192,7 @@ class PoseEncoder(nn.Module):
         normal(self.temp_embed)
         if self.config.att_fuse:
             for fusion in self.ts_attn:
+                assert isinstance(fusion, nn.Linear)
                 nn.init.zeros_(fusion.weight)
                 nn.init.constant_(fusion.bias, 0.5)
         if self.config.pose_token:

@@ -4,6 +4,7 @@ Training data are the finetune and val subjects (val is held out again downstrea
 sets), test data the test subject. So from these files on, the cmu profile runs the same code as the paper's.
 """
 
+import itertools
 import math
 from collections import defaultdict
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def lifting_pieces(raw: str | Path, config: LiftingConfig | None = None) -> list
 
     config = config or LiftingConfig()
     table = cmu_labels.trials(raw)
-    pieces, counts = [], defaultdict(int)
+    pieces, counts = [], defaultdict[tuple[int, str], int](int)
     for split in ("finetune", "val", "test"):
         subjects = getattr(config, split)
         chosen = table[table["subject"].isin(list(subjects))]
@@ -109,7 +110,7 @@ def _cut(joints: np.ndarray, rate_hz: float, config: LiftingConfig) -> list[tupl
     for start, stop in good_pieces(joints, rate_hz):
         parts = math.ceil((stop - start) / (config.piece_seconds * rate_hz))
         edges = np.linspace(start, stop, parts + 1).round().astype(int).tolist()
-        runs += list(zip(edges[:-1], edges[1:], strict=True))
+        runs += list(itertools.pairwise(edges))
     return [(start, stop) for start, stop in runs if stop - start >= config.min_seconds * rate_hz]
 
 

@@ -1,7 +1,6 @@
 """Stage `synthesize` (demo): procedural motion, written in the licensed sets' true formats."""
 
 from langpose.demo.synthesize import SynthesizeConfig, synthesize
-
 from pipeline import layout, manifest, params
 
 PROFILE = "demo"
