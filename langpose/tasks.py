@@ -131,6 +131,10 @@ class ReconstructionTask:
         return {"val_mpjpe": total / clips * self.mm_per_unit}
 
 
+PAPER_MASKS = {"joint_frame": 0.5, "body_part": 0.25, "time_window": 0.25}
+"""Section 3.2, "Objective function"."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """A row of the grid (design of Tables 3 and 4): what pretraining adds to the base weights."""
@@ -151,8 +155,9 @@ class PretrainConfig:
 
     training: TrainingConfig = field(default_factory=TrainingConfig)
     losses: LossWeights = field(default_factory=LossWeights)
-    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
-    """Sizes of masks and noise; which kinds are drawn is the variant's."""
+    corruption: CorruptionConfig = field(default_factory=lambda: CorruptionConfig(masks=dict(PAPER_MASKS)))
+    """Sizes of the masks; which kinds are drawn, and noise, are the variant's: ``masks`` and ``noise`` here are those
+    that every variant is validated with, so that their scores can be compared. Paper 3.2: 50/25/25, noise."""
     lambda_con: float = 0.5
     """Weight of the alignment loss (paper 4.1)."""
     gamma: float = 2.0

@@ -57,7 +57,7 @@ class TrainingConfig:
     grad_clip: float | None = None
     """Largest norm of the gradient; null: unbounded, as MotionBERT."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of forward and backward passes; weights and losses stay float32."""
+    """Arithmetic of forward and backward passes; weights, coordinates in and out, and losses stay float32."""
     validate_every: int = 1
     """Epochs between validations."""
     checkpoint_every: int = 1000
@@ -255,7 +255,7 @@ def train(
                 row |= scores
                 if scores:
                     score = next(iter(scores.values()))
-                    if math.isfinite(score) and (best is None or score < best[0]):
+                    if config.keep == "best" and math.isfinite(score) and (best is None or score < best[0]):
                         best = score, {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
             history.append(row)
             _log_time(folder, epoch, seconds, (done - begun) * config.batch_size)

@@ -14,19 +14,35 @@ from langpose.model.langpose import LangPose
 from langpose.storage import replacing_folder
 from langpose.training import Task, TrainingConfig, TrainingDivergedError, train
 
+INDIFFERENT = ("workers", "checkpoint_every", "device")
+"""Parameters of a training that do not change what it gives: a run continues when they change."""
+
 
 def run(
     name: Path, task: Task, config: TrainingConfig, seed: int, parameters: Mapping[str, Any], inputs: Sequence[Path]
 ) -> pd.DataFrame:
-    """Train, continuing what an earlier start of the same run left below work/; a divergence ends the program."""
+    """Train, continuing what an earlier start of the same run left below work/; a divergence ends the program.
+
+    ``parameters`` decide the result together with ``inputs`` and the code, of which the stage's own file is a part.
+    """
     if not torch.cuda.is_available():
         torch.use_deterministic_algorithms(True)
-    mark = checkpoints.fingerprint({**parameters, "seed": seed}, inputs)
+    decisive = {name: _decisive(section) for name, section in parameters.items()}
+    stage = sys.modules["__main__"].__file__
+    assert stage is not None
+    mark = checkpoints.fingerprint({**decisive, "seed": seed}, [*inputs, Path(stage), Path(__file__)])
     folder = Path("work") / "-".join(name.parts[1:]) / mark[:16]
     try:
         return train(task, config, seed, folder, mark)
     except TrainingDivergedError as error:
         sys.exit(f"{name}: {error}")
+
+
+def _decisive(section: Any) -> Any:
+    """A section without the parameters of its training that are `INDIFFERENT`."""
+    if not isinstance(section, Mapping) or "training" not in section:
+        return section
+    return {**section, "training": {k: v for k, v in section["training"].items() if k not in INDIFFERENT}}
 
 
 def write(folder: Path, model: LangPose, history: pd.DataFrame, metrics: Mapping[str, float]) -> None:
@@ -37,9 +53,10 @@ def write(folder: Path, model: LangPose, history: pd.DataFrame, metrics: Mapping
         (temporary / "metrics.json").write_text(json.dumps(dict(metrics), indent=2) + "\n", encoding="utf-8")
 
 
-def final_metrics(history: pd.DataFrame) -> dict[str, float]:
-    """Best validation score and number of steps of a history."""
+def final_metrics(history: pd.DataFrame, keep: str) -> dict[str, float]:
+    """Number of steps of a history, and the validation score of the weights that were kept (`TrainingConfig.keep`)."""
     metrics: dict[str, float] = {"steps": int(history["step"].iloc[-1])}
     if "val_mpjpe" in history:
-        metrics["val_mpjpe_mm"] = float(history["val_mpjpe"].min())
+        scores = history["val_mpjpe"].dropna()
+        metrics["val_mpjpe_mm"] = float(scores.min() if keep == "best" else scores.iloc[-1])
     return metrics

@@ -126,3 +126,33 @@ def test_what_is_missing_or_damaged_is_named(model, tmp_path):
 def test_an_empty_label_is_refused(model):
     with pytest.raises(ValueError, match="at least one word"):
         model.encode_text(["walk", " "])
+
+
+def test_under_bfloat16_coordinates_stay_float32(model):
+    x = clips()
+    with torch.inference_mode():
+        exact = model.pose_encoder(x)
+        seen = []
+        hook = model.pose_encoder.joints_embed.register_forward_hook(lambda _m, _i, out: seen.append(out))
+        with torch.autocast("cpu", torch.bfloat16):
+            joints, pose = model(x)
+        hook.remove()
+        expected = model.pose_encoder.joints_embed(x)
+    assert joints.dtype == pose.dtype == torch.float32
+    torch.testing.assert_close(seen[0], expected, rtol=0, atol=0)  # the 2D input is not rounded
+    assert len(joints.unique()) > 0.9 * joints.numel()  # nor are the joints, to bfloat16's 8 bits
+    torch.testing.assert_close(joints, exact, atol=0.02, rtol=0.05)
+
+
+def test_a_bert_with_too_few_layers_is_refused():
+    with pytest.raises(ValueError, match=r"minilm is a bert of 6 layers; expected a bert of at least 8"):
+        LangPose(LangPoseConfig(POSE, TextConfig("minilm", layers=8)))
+
+
+def test_a_saved_model_loads_where_its_bert_is_not_to_be_had(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["text"]["name"] = "a-bert-that-no-hub-has"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    again = LangPose.from_pretrained(tmp_path)
+    torch.testing.assert_close(again.encode_text(TEXTS), model.encode_text(TEXTS))

@@ -25,7 +25,7 @@ from langpose.model.pose_encoder import PoseEncoder, PoseEncoderConfig
 from langpose.model.text_encoder import TextConfig, TextEncoder
 from langpose.storage import replacing
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer"
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,12 @@ class LangPose(nn.Module):
     """Pose encoder with pooling, text encoder with pooling, and the action head where the config names classes.
 
     ``seed`` draws the weights that are not pretrained; the text stream's come from its BERT unless ``pretrained_text``
-    is False (weights are loaded next).
+    is False (weights are loaded next, and ``tokenizer`` is the folder of the tokeniser saved with them).
     """
 
-    def __init__(self, config: LangPoseConfig, seed: int = 0, pretrained_text: bool = True) -> None:
+    def __init__(
+        self, config: LangPoseConfig, seed: int = 0, pretrained_text: bool = True, tokenizer: Path | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.pose_encoder = PoseEncoder(config.pose, seed)
@@ -81,14 +83,14 @@ class LangPose(nn.Module):
             self.text_encoder: TextEncoder | None = None
             self.text_pool: nn.Sequential | None = None
             if config.text is not None:
-                self.text_encoder = TextEncoder(config.text, pretrained_text, config.bert)
+                self.text_encoder = TextEncoder(config.text, pretrained_text, config.bert, tokenizer)
                 torch.manual_seed(seed + 1)
                 self.text_pool = _mlp(self.text_encoder.width, config.embed_dim, config.pool_layers)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, 17, 3) input → root-relative joints (B, T, 17, 3) and global pose (B, D), in one pass."""
         encoded, token = self.pose_encoder.encode(x)
-        return self.pose_encoder.head(self.pose_encoder.represent(encoded)), self._pool(token)
+        return self.pose_encoder.regress(self.pose_encoder.represent(encoded)), self._pool(token)
 
     def _pool(self, token: Tensor | None) -> Tensor:
         assert token is not None  # the config demands the token
@@ -124,12 +126,14 @@ class LangPose(nn.Module):
         return bare
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``model.safetensors`` and ``config.json`` into ``folder``."""
+        """Write ``model.safetensors``, ``config.json`` and the text stream's ``tokenizer/`` into ``folder``: all that
+        `from_pretrained` needs, so that it loads without network and without the package its BERT came in."""
         folder = Path(folder)
         config = self.config
         if self.text_encoder is not None:
             bert = self.text_encoder.bert.config.to_dict()
             config = replace(config, bert={k: v for k, v in sorted(bert.items()) if isinstance(v, int | float | str)})
+            self.text_encoder.tokenizer.save_pretrained(folder / TOKENIZER)
         with replacing(folder / WEIGHTS) as temporary:
             save_file({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}, temporary)
         with replacing(folder / CONFIG) as temporary:
@@ -149,7 +153,9 @@ class LangPose(nn.Module):
             values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{folder / CONFIG} is not json: {error}") from error
-        model = cls(from_mapping(LangPoseConfig, values, str(folder / CONFIG)), pretrained_text=False)
+        tokenizer = folder / TOKENIZER if (folder / TOKENIZER).is_dir() else None
+        config = from_mapping(LangPoseConfig, values, str(folder / CONFIG))
+        model = cls(config, pretrained_text=False, tokenizer=tokenizer)
         try:
             model.load_state_dict(load_file(folder / WEIGHTS))
         except (SafetensorError, RuntimeError) as error:

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NORM_EPS = 1e-6
-INIT_STD = 0.02
 _SDPA_MIN_LENGTH = 64
 """Shortest sequence for which a CPU gains by torch's fused attention in float32 (1 core: 13.8 against 7.9 ms forward
 and backward at 82 frames, no gain at 17 or 28). In bfloat16 the fused kernel was 2-10 times slower at every size."""
@@ -50,12 +49,18 @@ class PoseEncoderConfig:
     """l1, the layer (1..depth) whose ``<POSE>`` token is the global pose. Not in the paper, which says "the middle
     layer": None is that, ceil(depth / 2), i.e. 3 of 5."""
 
+    init_std: float = 0.02
+    """Spread of the initial weights. MotionBERT's at 512 features; keeping the size of what a layer adds, a narrower
+    model needs √(512 / dim_feat) times as much (reports/LOG.md: with 0.02, 32 features start on a plateau)."""
+
     def __post_init__(self) -> None:
         if self.dim_feat % self.num_heads:
             raise ValueError(f"dim_feat {self.dim_feat} must be a multiple of num_heads {self.num_heads}")
         for name in ("dim_in", "dim_out", "dim_feat", "dim_rep", "depth", "num_heads", "num_joints", "maxlen"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if not self.init_std > 0:
+            raise ValueError(f"init_std must be above 0, found {self.init_std}")
         if self.token_layer is not None and not 1 <= self.token_layer <= self.depth:
             raise ValueError(f"token_layer must be between 1 and depth {self.depth}, found {self.token_layer}")
 
@@ -174,14 +179,14 @@ class PoseEncoder(nn.Module):
             self.initialise(torch.Generator().manual_seed(seed))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """MotionBERT's initial weights: normal (std .02, cut at ±2), zero biases, fusion starting as the plain mean.
+        """MotionBERT's initial weights: normal (``init_std``, cut at ±2), zero biases, fusion starting as a plain mean.
 
         Deviation: MotionBERT inverts the normal's distribution in float32, which turns one draw in 2^24 into the cut
         itself. Its base model so starts with a few weights of magnitude 2, 100 standard deviations out; ours with none.
         """
 
         def normal(tensor: Tensor) -> None:
-            nn.init.trunc_normal_(tensor, std=INIT_STD, generator=generator)
+            nn.init.trunc_normal_(tensor, std=self.config.init_std, generator=generator)
 
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -219,7 +224,8 @@ class PoseEncoder(nn.Module):
 
     def _embed(self, x: Tensor, named: dict[str, Tensor] | None) -> Tensor:
         """(B, T, J, 3) -> (B, 1 + T, J, C), or (B, T, J, C) without token."""
-        embedded = self.joints_embed(x)
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round the 2D input to about a pixel
+            embedded = self.joints_embed(x.to(self.joints_embed.weight.dtype))
         if named is not None:
             named["joints_embed"] = embedded
         p = embedded + self.pos_embed + self.temp_embed[:, : x.shape[1]]
@@ -257,12 +263,18 @@ class PoseEncoder(nn.Module):
         return x[:, 1:] if self.config.pose_token else x, global_token
 
     def represent(self, features: Tensor) -> Tensor:
-        """Features (B, T, J, C) of `encode` -> representation (B, T, J, dim_rep), which `head` turns into joints."""
+        """Features (B, T, J, C) of `encode` -> representation (B, T, J, dim_rep), which `regress` turns into joints."""
         return self.pre_logits(self.norm(features))
+
+    def regress(self, representation: Tensor) -> Tensor:
+        """Representation (B, T, J, dim_rep) -> joints (B, T, J, 3), in float32 under autocast too: bfloat16 would round
+        them to a millimetre, which velocities notice."""
+        with torch.autocast(representation.device.type, enabled=False):
+            return self.head(representation.to(self.head.weight.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, 17, 3) x, y in [-1, 1] and confidence -> (B, T, 17, 3) root-relative joints in the input's units."""
-        return self.head(self.represent(self.encode(x)[0]))
+        return self.regress(self.represent(self.encode(x)[0]))
 
     def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """(joints (B, T, J, 3), named intermediates, representation (B, T, J, dim_rep)).
@@ -275,7 +287,7 @@ class PoseEncoder(nn.Module):
         encoded, _ = self.encode(x, named)
         named["norm"] = self.norm(encoded)
         representation = self.pre_logits(named["norm"])
-        return self.head(representation), named, representation
+        return self.regress(representation), named, representation
 
     def load_weights(self, state: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
         """Copy ``state`` (MotionBERT's names) into this encoder; the names of the tensors that stay as they were.

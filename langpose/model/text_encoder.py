@@ -54,15 +54,22 @@ class TextEncoder(nn.Module):
     """BERT's first layers and its tokenizer.
 
     With ``pretrained`` the weights are loaded (``OSError`` from transformers says where it looked); otherwise only the
-    shape is built, from ``bert`` if given, for weights that are loaded next. Texts are tokenised once and remembered.
+    shape is built, from ``bert`` if given, for weights that are loaded next. ``tokenizer`` is a folder with its files
+    (what `LangPose.save_pretrained` wrote), in place of ``config.name``'s. Texts are tokenised once and remembered.
     """
 
-    def __init__(self, config: TextConfig, pretrained: bool = True, bert: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        config: TextConfig,
+        pretrained: bool = True,
+        bert: dict[str, Any] | None = None,
+        tokenizer: Path | None = None,
+    ) -> None:
         super().__init__()
-        from transformers import AutoTokenizer, BertConfig, BertModel
+        from transformers import AutoTokenizer, BertConfig, BertModel, PretrainedConfig
 
         self.config = config
-        place = locate(config.name)
+        place = locate(config.name) if pretrained or bert is None or tokenizer is None else config.name
         local = config.name == MINILM or Path(place).is_dir()
         quiet = logging.getLogger("transformers")
         level = quiet.level
@@ -70,6 +77,12 @@ class TextEncoder(nn.Module):
         try:
             with torch.random.fork_rng(devices=[]):
                 if pretrained:
+                    kind, _ = PretrainedConfig.get_config_dict(place, local_files_only=local)
+                    if kind.get("model_type") != "bert" or kind["num_hidden_layers"] < config.layers:
+                        raise ValueError(
+                            f"text encoder {config.name} is a {kind.get('model_type')} of {kind['num_hidden_layers']} "
+                            f"layers; expected a bert of at least {config.layers}: the others would not be pretrained"
+                        )
                     self.bert = BertModel.from_pretrained(
                         place, num_hidden_layers=config.layers, add_pooling_layer=False, local_files_only=local
                     )
@@ -77,13 +90,11 @@ class TextEncoder(nn.Module):
                     sizes = bert if bert is not None else BertConfig.from_pretrained(place).to_dict()
                     sizes = {**sizes, "num_hidden_layers": config.layers}
                     self.bert = BertModel(BertConfig.from_dict(sizes), add_pooling_layer=False)
+            if tokenizer is not None:
+                place, local = str(tokenizer), True
             self.tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=local)
         finally:
             quiet.setLevel(level)
-        if self.bert.config.num_hidden_layers < config.layers:
-            raise ValueError(
-                f"{config.name} has {self.bert.config.num_hidden_layers} layers; {config.layers} were asked"
-            )
         for module in self.bert.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0

@@ -21,7 +21,7 @@ def main(profile: str, seed_text: str) -> None:
     model = LangPose(model_config, seed)
 
     if config.checkpoint is not None:  # MotionBERT's released weights, as the paper
-        encoder = load_checkpoint(Path(config.checkpoint), model_config.pose)
+        encoder = load_checkpoint(Path(config.checkpoint), model_config.pose, seed)
         model.pose_encoder.load_state_dict(encoder.state_dict())
         training_cell.write(out, model, pd.DataFrame({"epoch": [0], "step": [0]}), {"steps": 0})
         return
@@ -40,7 +40,7 @@ def main(profile: str, seed_text: str) -> None:
     history = training_cell.run(
         out, task, config.training, seed, parameters, [folder / "motions" / "sequences.parquet", folder / "views"]
     )
-    training_cell.write(out, model, history, training_cell.final_metrics(history))
+    training_cell.write(out, model, history, training_cell.final_metrics(history, config.training.keep))
 
 
 if __name__ == "__main__":

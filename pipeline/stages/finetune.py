@@ -29,7 +29,7 @@ def main(profile: str, dataset: str, variant: str, seed_text: str) -> None:
     )
     parameters = {"finetune": asdict(config), "variant": variant}
     history = training_cell.run(out, task, config.training, seed, parameters, [folder, source])
-    training_cell.write(out, model, history, training_cell.final_metrics(history))
+    training_cell.write(out, model, history, training_cell.final_metrics(history, config.training.keep))
 
 
 if __name__ == "__main__":

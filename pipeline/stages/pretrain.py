@@ -28,12 +28,12 @@ def main(profile: str, variant_name: str, seed_text: str) -> None:
     clips = PretrainClips(folder, clips_config, ["train"], seed)
     classes: list[int] = []
     if variant.alignment == "one_hot":
-        model, classes = with_action_head(model, clips)
+        model, classes = with_action_head(model, clips, seed)
     drawn = ResampledClips(clips, clips.label_index, seed) if config.sampling == "inverse_sqrt" else clips
     task = PretrainTask(
         model,
         CorruptedClips(drawn, corruption, seed),
-        CorruptedClips(PretrainClips(folder, clips_config, ["val"], 0, fixed=True), corruption, 0),
+        CorruptedClips(PretrainClips(folder, clips_config, ["val"], 0, fixed=True), config.corruption, 0),
         config,
         variant.alignment,
         clips.labels,
@@ -43,14 +43,14 @@ def main(profile: str, variant_name: str, seed_text: str) -> None:
     inputs = [folder / "pairs.parquet", folder / "motions" / "sequences.parquet", folder / "views", base]
     parameters = {"pretrain": asdict(config), "clips": asdict(clips_config), "variant": asdict(variant)}
     history = training_cell.run(out, task, config.training, seed, parameters, inputs)
-    training_cell.write(out, model, history, training_cell.final_metrics(history))
+    training_cell.write(out, model, history, training_cell.final_metrics(history, config.training.keep))
 
 
-def with_action_head(model: LangPose, clips: PretrainClips) -> tuple[LangPose, list[int]]:
+def with_action_head(model: LangPose, clips: PretrainClips, seed: int) -> tuple[LangPose, list[int]]:
     """The model with a one-hot head over the training pairs' categories, and each label's class (its first one)."""
     first = clips.pairs.groupby("label")["categories"].first().map(lambda names: names[0] if len(names) else "")
     names = sorted(set(first) - {""})
-    headed = LangPose(replace(model.config, action_classes=names), pretrained_text=False)
+    headed = LangPose(replace(model.config, action_classes=names), seed)
     headed.load_state_dict(model.state_dict(), strict=False)
     return headed, [names.index(c) if c else -1 for c in np.asarray(first[clips.labels])]
 
