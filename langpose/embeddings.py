@@ -16,8 +16,9 @@ RANKS = (1, 2, 3, 5, 10)
 
 def verb_of(label: str, categories: Sequence[str], verbs: Sequence[str] = VERBS) -> str | None:
     """The one of ``verbs`` that a clip shows, by its categories, else by its text; None where none or several fit."""
+    stems = {verb: verb.removesuffix("e") for verb in verbs}  # so that "raising" shows raise, and "waving" wave
     for words in (" ".join(categories), label):
-        found = [verb for verb in verbs if any(word.startswith(verb) for word in words.lower().split())]
+        found = [verb for verb in verbs if any(word.startswith(stems[verb]) for word in words.lower().split())]
         if found:
             return found[0] if len(found) == 1 else None
     return None
@@ -62,13 +63,12 @@ def nearest_neighbours(pose: np.ndarray, truth: np.ndarray, group: np.ndarray, k
     Features are made unit length first.
     """
     unit = pose / np.maximum(np.linalg.norm(pose, axis=1, keepdims=True), 1e-12)
-    similarity = np.where(group[:, None] == group[None], -np.inf, unit @ unit.T)
     classes, index = np.unique(truth, return_inverse=True)
+    group = np.unique(group, return_inverse=True)[1]
     shared = np.array([len(np.unique(group[index == c])) > 1 for c in range(len(classes))])[index]
     if not shared.any():
         return {}
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-    valid = np.isfinite(np.take_along_axis(similarity, nearest, 1))
+    nearest, valid = _nearest(unit, group, k)
     votes = ((index[nearest][..., None] == np.arange(len(classes))) & valid[..., None]).sum(1)
     scores = _accuracy(votes.argmax(1)[shared], index[shared], f"knn{k}")
     chance = np.bincount(index[shared]).max() / shared.sum()
@@ -77,8 +77,24 @@ def nearest_neighbours(pose: np.ndarray, truth: np.ndarray, group: np.ndarray, k
 
 def purity(features: np.ndarray, truth: np.ndarray, k: int = 10) -> float:
     """Mean share (%) of a point's k nearest neighbours that have its class: a t-SNE picture's claim as a number."""
-    k = min(k, len(features) - 1)
-    distance = ((features[:, None] - features[None]) ** 2).sum(-1)
-    np.fill_diagonal(distance, np.inf)
-    nearest = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    nearest, _ = _nearest(features, np.arange(len(features)), min(k, len(features) - 1))
     return float(100 * (truth[nearest] == truth[:, None]).mean())
+
+
+def _nearest(features: np.ndarray, group: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each row's k nearest rows (Euclidean) of other ``group``s, nearest first: (N, k) rows, (N, k) whether it exists.
+
+    A thousand rows at a time: all pairs of a large set would not fit in memory.
+    """
+    k = min(k, len(features))
+    square = (features**2).sum(1)
+    rows, exist = [], []
+    for start in range(0, len(features), 1024):
+        part = slice(start, start + 1024)
+        distance = square[part, None] + square[None] - 2 * features[part] @ features.T
+        distance[group[part, None] == group[None]] = np.inf
+        few = np.sort(np.argpartition(distance, k - 1, axis=1)[:, :k], axis=1)
+        order = np.argsort(np.take_along_axis(distance, few, 1), axis=1, kind="stable")
+        rows.append(np.take_along_axis(few, order, 1))
+        exist.append(np.isfinite(np.take_along_axis(distance, rows[-1], 1)))
+    return np.concatenate(rows), np.concatenate(exist)

@@ -68,3 +68,16 @@ def test_the_verb_of_a_clip_is_one_or_none():
     assert verb_of("kicking while jumping", ["kick", "jump"]) is None
     assert verb_of("transit from walk to run", []) is None
     assert verb_of("drink", ["drink"]) is None
+    assert verb_of("raising right arm", ["raising body part"]) == "raise"
+    assert verb_of("waving", [""]) == "wave"
+
+
+def test_neighbours_equal_a_slow_search_over_several_blocks_of_rows():
+    rng = np.random.default_rng(0)
+    features, truth, group = unit(rng, 1500, 3), rng.integers(5, size=1500), rng.integers(40, size=1500)
+    distance = ((features[:, None] - features[None]) ** 2).sum(-1)
+    near = np.argsort(np.where(np.eye(1500, dtype=bool), np.inf, distance), axis=1)[:, :7]
+    assert purity(features, truth, k=7) == pytest.approx(100 * (truth[near] == truth[:, None]).mean())
+    near = np.argsort(np.where(group[:, None] == group[None], np.inf, distance), axis=1)[:, :7]
+    votes = (truth[near][..., None] == np.arange(5)).sum(1).argmax(1)
+    assert nearest_neighbours(features, truth, group, k=7)["knn7/top1"] == pytest.approx(100 * (votes == truth).mean())

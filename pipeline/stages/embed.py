@@ -58,7 +58,8 @@ def main(profile: str, variant: str, seed_text: str) -> None:
     passes = config.clips_per_pair
     label = np.tile(clips.label_index, passes)
     category = np.tile([c[0] if len(c) else "" for c in clips.pairs["categories"]], passes)
-    recording = np.tile(clips.pairs["sequence"].to_numpy(dtype=str), passes)
+    recordings = clips.sequences.set_index("sequence")["recording"]
+    recording = np.tile(recordings.loc[clips.pairs["sequence"]].to_numpy(dtype=str), passes)
     rows = zip(clips.pairs["label"], clips.pairs["categories"], clips.pairs["kind"], strict=True)
     verb = np.tile([embeddings.verb_of(t, c) or "" if kind == "action" else "" for t, c, kind in rows], passes)
 

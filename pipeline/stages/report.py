@@ -196,7 +196,11 @@ def pictures(
     if curves:
         figures.curves_figure(folder / "pretraining.png", curves, "validation MPJPE")
         found.append(
-            Figure("pretraining.png", "Pretraining", "Validation error of corrupted clips during pretraining.")
+            Figure(
+                "pretraining.png",
+                "Pretraining",
+                "Validation error in pretraining, all variants under the same masks and noise (paper 3.2: 50/25/25).",
+            )
         )
     return [figure for figure in found if figure is not None]
 
