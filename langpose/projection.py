@@ -7,6 +7,7 @@ an interrupted run continues, one more recording does not redo the others, and n
 
 import functools
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -138,8 +139,9 @@ def project(jobs: Sequence[Job], motions: Path, views: Path, config: ProjectConf
     rows, listed, total = [], [], 0
     taken: dict[str, Path] = {}
     with replacing_folder(motions) as new_motions:
-        raw = new_motions / "joints.raw"
-        with open(raw, "wb") as handle:
+        joints_path = new_motions / "joints.npy"
+        with open(joints_path, "wb") as handle:
+            handle.write(_npy_header(0))
             for job, outcome in _outcomes(jobs, config, work):
                 if outcome.status == "used" and taken.setdefault(job.recording, job.path) != job.path:
                     outcome = Outcome("skipped", f"{job.path.name}: the same recording as {taken[job.recording]}")
@@ -151,21 +153,28 @@ def project(jobs: Sequence[Job], motions: Path, views: Path, config: ProjectConf
                                  rate_hz, offset_s))  # fmt: skip
                     handle.write(joints.tobytes())
                     total += len(joints)
+            handle.seek(0)
+            handle.write(_npy_header(total))
         if not rows:
             raise ValueError(f"none of {len(jobs)} recordings could be used; the first: {listed[0][0]}: {listed[0][3]}")
         table = pd.DataFrame(rows, columns=SEQUENCE_COLUMNS)
         table.to_parquet(new_motions / "sequences.parquet")
         manifest = pd.DataFrame(listed, columns=["recording", "status", "frames", "note"])
         manifest.to_csv(new_motions / "manifest.csv", index=False, lineterminator="\n")
-        joints = np.memmap(raw, dtype=np.float32, mode="r", shape=(total, 17, 3))
-        arrays = {new_motions / "joints.npy": lambda block: block}
+        joints = np.load(joints_path, mmap_mode="r", allow_pickle=False)
         with replacing_folder(views) as new_views:
-            arrays |= {new_views / "front.npy": front_view, new_views / "side.npy": side_view}
-            for path, view in arrays.items():
-                out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(total, 17, 3))
-                for start in range(0, total, _BLOCK):
-                    out[start : start + _BLOCK] = view(joints[start : start + _BLOCK])
-                out.flush()
-                del out
-            del joints
-            raw.unlink()
+            for name, view in (("front", front_view), ("side", side_view)):
+                with open(new_views / f"{name}.npy", "wb") as handle:
+                    handle.write(_npy_header(total))
+                    for start in range(0, total, _BLOCK):
+                        handle.write(view(joints[start : start + _BLOCK]).astype(np.float32).tobytes())
+
+
+def _npy_header(frames: int) -> bytes:
+    """Head of an npy file of (frames, 17, 3) float32, of one length for all numbers of frames (numpy pads for growth).
+
+    Files are written, not mapped: a full disk is then an error to report, where a mapped page would kill the process.
+    """
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": (frames, 17, 3)})
+    return head.getvalue()

@@ -19,7 +19,8 @@ class DiskFullError(OSError):
 
 
 def _explain(error: OSError, path: Path) -> OSError:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    short = error.errno is None and "requested and" in str(error)  # how numpy's tofile tells that a write fell short
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not short:
         return error
     try:
         free = shutil.disk_usage(path.parent).free
