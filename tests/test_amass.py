@@ -268,3 +268,17 @@ def test_different_people_are_different_subjects():
         "CMU/05/05_01", "CMU/50/50_01", "KIT/3/a", "EKUT/3/a", "DFaust/50002/a", "DFaust/50004/a", "mine/anna/b",
     ]  # fmt: skip
     assert len({amass.subject_of(name) for name in names}) == len(names)
+
+
+def test_a_single_array_under_the_name_of_an_npz_is_refused_by_name(models, tmp_path):
+    path = tmp_path / "single_poses.npz"
+    with open(path, "wb") as handle:
+        np.save(handle, np.zeros((3, 156)))
+    with pytest.raises(ValueError, match=r"single_poses\.npz: not a readable npz file \(it holds a single array\)"):
+        amass.read(path, models)
+
+
+def test_two_genders_in_one_file_are_refused_by_name(models, tmp_path):
+    path = rewrite(write_sequence(tmp_path, crouch(), 0), gender=np.array(["female", "male"]))
+    with pytest.raises(ValueError, match=r"\.npz: 'gender' has 2 values; expected one"):
+        amass.read(path, models)

@@ -184,3 +184,12 @@ def test_subjects_that_babel_splits_are_drawn_once_and_most_stay_for_training():
 def test_a_sequence_in_two_files_keeps_the_dense_ones_split(tmp_path):
     folder = write(tmp_path / "b", val={"1": DENSE}, extra_train={"1": EXTRA | {"feat_p": DENSE["feat_p"]}})
     assert babel.splits(folder) == {"CMU/05/05_01": "val"}
+
+
+def test_annotators_of_a_recording_in_a_dense_and_an_extra_file_stay_apart(tmp_path):
+    extra = entry(9, DENSE["feat_p"], seq_anns=[], frame_anns=[{"labels": [label("stroll", 0, 3)]}])
+    for name, content in {"train": {"1": DENSE}, "extra_train": {"9": extra}}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    read = babel.read(tmp_path).set_index("label")["annotation"]
+    assert read["spin"] == read["transition"] == 0
+    assert read["stroll"] == 1

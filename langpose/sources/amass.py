@@ -185,7 +185,7 @@ def read(
     if betas.ndim == 2:  # some tools repeat the shape for every frame
         betas = betas[0]
     dmpls = _frames(arrays, "dmpls", None, npz, len(poses)) if "dmpls" in arrays else None
-    gender, note = models.choose(_gender(arrays))
+    gender, note = models.choose(_gender(arrays, npz))
     body = models.load(gender)
     if dmpls is None and body.pair_soft.shape[2]:
         dmpls = np.zeros((len(poses), body.pair_soft.shape[2]))  # GRAB and SOMA: a body without wobble
@@ -212,7 +212,10 @@ def _arrays(npz: Path) -> dict[str, np.ndarray]:
         raise FileNotFoundError(f"{npz}: no such motion file")
     try:
         # opened here: numpy leaves a file that turns out to be no zip open
-        with open(npz, "rb") as handle, np.load(handle, allow_pickle=False) as archive:
+        with open(npz, "rb") as handle:
+            archive = np.load(handle, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
             keys = list(archive.files)
             arrays = {key: archive[key] for key in keys if key in wanted}
     except ValueError as error:
@@ -223,7 +226,7 @@ def _arrays(npz: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{npz}: truncated or damaged npz file ({error}); get the file again") from error
     if "poses" not in arrays and "root_orient" not in arrays:
         raise NoMotionError(f"{npz}: holds no poses (only {', '.join(sorted(keys))}): a body without motion, skipped")
-    kind = str(_scalar(arrays["surface_model_type"])) if "surface_model_type" in arrays else "smplh"
+    kind = str(_scalar(arrays, "surface_model_type", npz)) if "surface_model_type" in arrays else "smplh"
     if "smplx" in kind or ("poses" in arrays and arrays["poses"].ndim == 2 and arrays["poses"].shape[1] == 165):
         raise ValueError(
             f"{npz}: an SMPL-X sequence (55 joints), whose shape coefficients mean another body; "
@@ -239,7 +242,7 @@ def _rate(arrays: dict[str, np.ndarray], npz: Path) -> float:
             f"{npz}: no frame rate ({' or '.join(_RATE_KEYS)}); rates in AMASS run from 30 to 250, none is assumed"
         )
     try:
-        rate_hz = float(_scalar(arrays[key]))
+        rate_hz = float(_scalar(arrays, key, npz))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{npz}: '{key}' is {arrays[key]!r}; expected one number") from error
     if not (math.isfinite(rate_hz) and rate_hz > 0):
@@ -292,18 +295,19 @@ def _frame_checked(arrays: dict[str, np.ndarray], key: str, npz: Path, frames: i
     return array
 
 
-def _gender(arrays: dict[str, np.ndarray]) -> str:
+def _gender(arrays: dict[str, np.ndarray], npz: Path) -> str:
     if "gender" not in arrays:
         return "missing"
-    gender = _scalar(arrays["gender"])
+    gender = _scalar(arrays, "gender", npz)
     text = gender.decode("utf-8", "replace") if isinstance(gender, bytes) else str(gender)
     text = text.strip().lower()
     text = re.sub(r"^b'(.*)'$", r"\1", text)  # bytes that some tool turned into text
     return {"f": "female", "m": "male", "n": "neutral"}.get(text, text)
 
 
-def _scalar(array: np.ndarray) -> Any:
+def _scalar(arrays: dict[str, np.ndarray], key: str, npz: Path) -> Any:
     """The value of a 0-d or one-element array."""
+    array = arrays[key]
     if array.size != 1:
-        raise ValueError(f"expected one value, found {array.shape}")
+        raise ValueError(f"{npz}: '{key}' has {array.size} values; expected one")
     return array.reshape(-1)[0].item()

@@ -40,6 +40,7 @@ def read(folder: str | Path, text: Literal["proc_label", "raw_label"] = "proc_la
     """
     entries = _entries(Path(folder))
     rows: list[tuple[Any, ...]] = []
+    before: Counter[str] = Counter()  # annotators of a recording in the files read so far: the dense, then the extra
     report: dict[str, Any] = {"sequences": {}, "labels": {}, "without_text": {}, "no_duration": {}}
     for name, file in entries.items():
         counts: Counter[str] = Counter()
@@ -48,7 +49,9 @@ def read(folder: str | Path, text: Literal["proc_label", "raw_label"] = "proc_la
             feat_p = _field(entry, "feat_p", str, where)
             duration_s = _seconds(entry, "dur", where)
             head = (int(_field(entry, "babel_sid", int, where)), feat_p, amass.sequence_id(feat_p), FILES[name])
+            own = 0
             for number, level, annotation in _annotations(entry, where):
+                own = max(own, number + 1)
                 place = f"{where}, {level} annotation {number}"
                 for index, label in enumerate(_list(annotation, "labels", place)):
                     span = f"{place}, label {index}"
@@ -67,8 +70,10 @@ def read(folder: str | Path, text: Literal["proc_label", "raw_label"] = "proc_la
                     chosen = proc if text == "proc_label" else raw
                     categories = [] if label.get("act_cat") is None else _categories(label, span)
                     times = (start_s, stop_s, chosen, raw, proc, categories)
-                    rows.append((*head, not name.startswith("extra"), number, level, *times))
+                    annotator = before[head[2]] + number
+                    rows.append((*head, not name.startswith("extra"), annotator, level, *times))
                     counts["labels"] += 1
+            before[head[2]] += own
         report["sequences"][name] = len(file)
         for key in ("labels", "without_text", "no_duration"):
             report[key][name] = counts[key]

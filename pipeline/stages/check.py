@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from langpose.storage import replacing
 from pipeline import layout, manifest, params
 
 PROFILE = "paper"
@@ -12,7 +13,8 @@ PROFILE = "paper"
 
 @dataclass(frozen=True)
 class Needed:
-    """A data set that the user places: the files it must have (glob patterns below raw/), its source and licence."""
+    """A data set that the user places: the files it must have (glob patterns below raw/; "a|b" is either), its source
+    and licence."""
 
     name: str
     patterns: tuple[str, ...]
@@ -23,13 +25,16 @@ class Needed:
 NEEDED = (
     Needed(
         "AMASS motion sequences (SMPL-H G)",
-        ("amass/*/*/*.npz",),
+        ("amass/**/*.npz",),
         "https://amass.is.tue.mpg.de (register, 'SMPL+H G' of each subset; unpack below data/paper/raw/amass/)",
         "AMASS dataset licence: non-commercial research, no redistribution",
     ),
     Needed(
         "SMPL-H body models",
-        tuple(f"body_models/smplh/{gender}/model.npz" for gender in ("female", "male", "neutral")),
+        tuple(
+            f"body_models/smplh/{gender}/model.npz|body_models/smplh/SMPLH_{gender.upper()}.npz"
+            for gender in ("female", "male", "neutral")
+        ),
         "https://mano.is.tue.mpg.de (Extended SMPL+H model for AMASS)",
         "SMPL body model licence: non-commercial research, no redistribution",
     ),
@@ -72,9 +77,9 @@ def missing(raw: Path) -> list[str]:
     """One entry a data set of which something is missing: which files, where to get them, under which licence."""
     entries = []
     for need in NEEDED:
-        absent = [pattern for pattern in need.patterns if not any(raw.glob(pattern))]
+        absent = [p for p in need.patterns if not any(True for either in p.split("|") for _ in raw.glob(either))]
         if absent:
-            files = "\n".join(f"      {raw / pattern}" for pattern in absent)
+            files = "\n".join("      " + " or ".join(str(raw / either) for either in p.split("|")) for p in absent)
             entries.append(f"  {need.name}\n{files}\n    from: {need.source}\n    licence: {need.licence}")
     return entries
 
@@ -108,20 +113,26 @@ def _remembered(raw: Path, hash_files: bool) -> dict[str, dict]:
     if not hash_files:
         files = (p for p in raw.rglob("*") if p.is_file())
         return {p.relative_to(raw).as_posix(): {"bytes": _stamp(p)[0], "modified_ns": _stamp(p)[1]} for p in files}
-    if not MEMORY.exists():
-        return {}
-    old = json.loads(MEMORY.read_text(encoding="utf-8"))
+    old = _memory()
     fresh = {name: entry for name, entry in old.items() if (raw / name).is_file()}
     return {name: entry["entry"] for name, entry in fresh.items() if entry["stamp"] == _stamp(raw / name)}
 
 
+def _memory() -> dict[str, dict]:
+    """What earlier runs hashed; nothing where the file is absent or damaged: files are then hashed again."""
+    try:
+        return json.loads(MEMORY.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
 def _remember(raw: Path, path: Path) -> None:
     entries = json.loads(path.read_text(encoding="utf-8"))["files"]
-    MEMORY.parent.mkdir(exist_ok=True)
     stamped = {
         name: {"entry": entry, "stamp": _stamp(raw / name)} for name, entry in entries.items() if "sha256" in entry
     }
-    MEMORY.write_text(json.dumps(stamped), encoding="utf-8")
+    with replacing(MEMORY) as temporary:
+        temporary.write_text(json.dumps(_memory() | stamped), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,17 @@ class EvaluateHuman36M(EvaluateConfig):
 CONFIGS: dict[str, type[EvaluateConfig]] = {"human36m": EvaluateHuman36M, "mpi_inf_3dhp": EvaluateConfig}
 
 
+def _same_input(profile: str, dataset: str) -> None:
+    """A model is tested on what it was fine-tuned for: the same clips' length and the same kind of 2D."""
+    tuned, tested = (params.load(profile)[section][dataset] for section in ("finetune", "evaluate"))
+    for name in ("clip_len", "input_2d"):
+        if name in tested and tested[name] != tuned.get(name):
+            sys.exit(
+                f"profiles/{profile}.yaml: evaluate.{dataset}.{name} is {tested[name]}, but finetune.{dataset}.{name} "
+                f"is {tuned.get(name)}; expected the same"
+            )
+
+
 def evaluate(model: LangPose, profile: str, dataset: str, config: EvaluateConfig, occlude: str = "none") -> Scores:
     """Scores of a model on the data set's test split."""
     options: dict[str, Any] = {k: v for k, v in asdict(config).items() if k != "occlusions"}
@@ -60,6 +71,7 @@ def evaluate(model: LangPose, profile: str, dataset: str, config: EvaluateConfig
 
 def main(profile: str, dataset: str, variant: str, seed: str) -> None:
     config = params.section(profile, "evaluate", CONFIGS[dataset], dataset)
+    _same_input(profile, dataset)
     model = LangPose.from_pretrained(layout.finetuned(profile, dataset, variant, int(seed))).to(pick_device("auto"))
     scores = evaluate(model, profile, dataset, config)
     rows = [("none", scores.p1_mm)]

@@ -18,6 +18,12 @@ def main(profile: str) -> None:
     labels = cmu_labels.labels(raw / "cmu") if (raw / "cmu").is_dir() else babel.read(raw / "babel")
     sequences = pd.read_parquet(folder / "motions" / "sequences.parquet")
     pairs, report = make_pairs(labels, sequences, config)
+    if absent := report["recordings without motion"]:
+        print(
+            f"{absent} of {report['recordings']} labelled recordings have no motion (a subset that is not there, or files "
+            f"that could not be used); {folder}/pairs/report.json names them",
+            file=sys.stderr,
+        )
     with replacing(folder / "pairs.parquet") as temporary:
         pairs.to_parquet(temporary)
     with replacing_folder(folder / "pairs") as temporary:
