@@ -27,6 +27,8 @@ from langpose.storage import replacing
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer"
 
+_PRETRAINING_ONLY = ("text_encoder.", "text_pool.", "action_head.")
+
 
 @dataclass(frozen=True)
 class LangPoseConfig:
@@ -117,14 +119,6 @@ class LangPose(nn.Module):
         """The baseline's global representation (Fig. 4a): mean of all pose features over T and J. (B, dim_rep)."""
         return self.pose_encoder.represent(self.pose_encoder.encode(x)[0]).mean((1, 2))
 
-    def without_text(self) -> "LangPose":
-        """The same model for fine-tuning: no text stream, no action head. Shares no weights with this one."""
-        config = replace(self.config, text=None, bert=None, action_classes=[])
-        bare = LangPose(config)
-        own = self.state_dict()
-        bare.load_state_dict({name: own[name] for name in bare.state_dict()})
-        return bare
-
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors``, ``config.json`` and the text stream's ``tokenizer/`` into ``folder``: all that
         `from_pretrained` needs, so that it loads without network and without the package its BERT came in."""
@@ -140,9 +134,10 @@ class LangPose(nn.Module):
             temporary.write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "LangPose":
+    def from_pretrained(cls, folder: str | Path, text: bool = True) -> "LangPose":
         """Load what `save_pretrained` wrote, in evaluation mode. Runs nothing that stands in the files.
 
+        ``text`` False leaves out the text stream and the action head, for fine-tuning and inference (section 3.3).
         Raises ``FileNotFoundError`` for a missing file and ``ValueError`` for one that is damaged or does not fit.
         """
         folder = Path(folder)
@@ -155,9 +150,14 @@ class LangPose(nn.Module):
             raise ValueError(f"{folder / CONFIG} is not json: {error}") from error
         tokenizer = folder / TOKENIZER if (folder / TOKENIZER).is_dir() else None
         config = from_mapping(LangPoseConfig, values, str(folder / CONFIG))
+        if not text:
+            config = replace(config, text=None, bert=None, action_classes=[])
         model = cls(config, pretrained_text=False, tokenizer=tokenizer)
         try:
-            model.load_state_dict(load_file(folder / WEIGHTS))
+            state = load_file(folder / WEIGHTS)
+            if not text:
+                state = {name: value for name, value in state.items() if not name.startswith(_PRETRAINING_ONLY)}
+            model.load_state_dict(state)
         except (SafetensorError, RuntimeError) as error:
             raise ValueError(f"{folder / WEIGHTS} is damaged or does not fit {CONFIG}: {error}") from error
         return model.eval()

@@ -17,7 +17,7 @@ def main(profile: str, dataset: str, variant: str, seed_text: str) -> None:
     seed, out = int(seed_text), layout.finetuned(profile, dataset, variant, int(seed_text))
     config = params.section(profile, "finetune", FinetuneConfig, dataset)
     source = layout.pretrained(profile, variant, seed)
-    model = LangPose.from_pretrained(source).without_text()
+    model = LangPose.from_pretrained(source, text=False)
     folder = layout.lifting(profile, dataset)
     common: dict[str, Any] = {"protocol": config.protocol, "input_2d": config.input_2d}
     clips = LiftingClips(folder, "train", config.clip_len, config.stride, seed, fraction=config.fraction, **common)
