@@ -20,8 +20,8 @@ def main(profile: str) -> None:
     pairs, report = make_pairs(labels, sequences, config)
     if absent := report["recordings without motion"]:
         print(
-            f"{absent} of {report['recordings']} labelled recordings have no motion (a subset that is not there, or files "
-            f"that could not be used); {folder}/pairs/report.json names them",
+            f"{absent} of {report['recordings']} labelled recordings have no motion (a subset that is not there, or "
+            f"files that could not be used); {folder}/pairs/report.json names them",
             file=sys.stderr,
         )
     with replacing(folder / "pairs.parquet") as temporary:
