@@ -84,6 +84,11 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         return {_convert(k, arguments[0], where): _convert(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
+    if kind is float and isinstance(value, str):  # YAML reads 2e-4 as a text: it wants 2.0e-4
+        try:
+            return float(value)
+        except ValueError:
+            raise wrong from None
     if kind in (int, str, bool) and type(value) is kind:
         return value
     raise wrong

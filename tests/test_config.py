@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
+import yaml
 
 from langpose.config import from_mapping
 
@@ -59,3 +60,13 @@ def test_nested_values_are_converted():
 def test_a_wrong_parameter_is_refused_with_its_place_and_the_fix(values, message):
     with pytest.raises(ValueError, match=message):
         from_mapping(Outer, values, "p")
+
+
+def test_yamls_reading_of_2e_4_as_a_text_is_a_number_where_one_is_expected():
+    @dataclass(frozen=True)
+    class Rate:
+        rate: float = 0.1
+
+    assert from_mapping(Rate, yaml.safe_load("rate: 2e-4"), "p") == Rate(0.0002)
+    with pytest.raises(ValueError, match=r"p\.rate: expected float, found 'fast'"):
+        from_mapping(Rate, {"rate": "fast"}, "p")
