@@ -1,6 +1,10 @@
 """Small ASF and AMC files for the tests of CMU's readers: a body of round numbers, and motions for it."""
 
+from pathlib import Path
+
 import numpy as np
+
+from langpose.sources import cmu_index
 
 LEFT_BONES = {  # name: (direction, length, axis in degrees, dofs, parent); the right side is its mirror image
     "lhipjoint": ((0.6, -0.8, 0.0), 2.0, (0, 0, 0), "", "root"),
@@ -72,3 +76,16 @@ def moving(frames: int, seed: int = 0) -> list[dict[str, list[float]]]:
             frame[f"{side}femur"][0], frame[f"{side}tibia"][0] = -25.0, 40.0 + 5 * np.sin(t / 5)
         motion.append(frame)
     return motion
+
+
+def write_archive(folder: Path, trials: dict[str, tuple[str, float, list[dict[str, list[float]]]]]) -> Path:
+    """A folder as `cmu_archive.fetch` leaves it: ``trials`` maps "02_01" to description, rate in Hz and frames."""
+    for name, (_, _, frames) in trials.items():
+        place = folder / "subjects" / name.split("_")[0]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{place.name}.asf").write_text(asf_text())
+        (place / f"{name}.amc").write_text(amc_text(frames))
+    entries = {name: cmu_index.Entry(text, rate_hz) for name, (text, rate_hz, _) in trials.items()}
+    cmu_index.write(folder / "index.csv", entries)
+    (folder / "frame_labels").mkdir()
+    return folder

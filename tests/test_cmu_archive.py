@@ -4,6 +4,7 @@ import csv
 import hashlib
 import http.server
 import re
+import shutil
 import stat
 import threading
 import zipfile
@@ -71,15 +72,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 # ---------------------------------------------------------------------------------------------------------- sources
 
 
-def test_a_zip_a_folder_and_an_extracted_tree_give_the_same_bytes(tmp_path, supplied, manifest, monkeypatch):
+@pytest.mark.parametrize("by", ["parameter", "variable"])
+def test_a_zip_its_folder_and_an_extracted_tree_give_the_same_bytes(tmp_path, supplied, manifest, monkeypatch, by):
     tree = tmp_path / "tree"
     for name, data in FILES.items():
-        (tree / "subjects" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / "subjects" / name).write_bytes(data)
+        (tree / "all_asfamc/subjects" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / "all_asfamc/subjects" / name).write_bytes(data)
+    shutil.copytree(cmu_archive.FRAME_LABELS, supplied / "frame_labels")
+    (supplied / "frame_labels" / "README.txt").write_text("another edition's words")
     results = []
-    for i, source in enumerate((supplied / "allasfamc.zip", supplied, tree)):
-        results.append(contents(fetch(tmp_path / f"out{i}", DownloadConfig(archive=str(source)), manifest)))
-    assert results[0] == results[1] == results[2]
+    for i, source in enumerate((supplied / "allasfamc.zip", supplied, tree, tree / "all_asfamc/subjects")):
+        if by == "variable":
+            monkeypatch.setenv("LANGPOSE_CMU", str(source))
+        config = DownloadConfig(archive=str(source) if by == "parameter" else None, url="http://127.0.0.1:9/x")
+        results.append(contents(fetch(tmp_path / f"out{i}", config, manifest)))
+    assert results[0] == results[1] == results[2] == results[3]
     assert set(results[0]) >= {
         "index.csv", "LICENSE-CMU.txt", "subjects/02/02.asf", "subjects/02/02_01.amc", "subjects/135/135_02.amc",
         "frame_labels/14_06.txt", "frame_labels/LICENSE-mocap6.txt",
@@ -131,6 +138,13 @@ def test_all_takes_what_the_index_lists_and_says_what_it_left_out(tmp_path, supp
     out = fetch(tmp_path / "out", DownloadConfig(archive=str(supplied), trials="all"))
     assert {p.stem for p in out.glob("subjects/*/*")} == {"02", "02_01", "02_10", "135", "135_02"}
     assert "left out 2 trials" in capsys.readouterr().err
+
+
+def test_all_of_nothing_is_refused(tmp_path, supplied):
+    make_zip(supplied / "allasfamc.zip", {"03/03.asf": b"x", "03/03_01.amc": b"not in the index"})
+    with pytest.raises(ValueError, match=r"none of its 2 files is a trial that the index lists"):
+        fetch(tmp_path / "out", DownloadConfig(archive=str(supplied), trials="all"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_index_with_another_rate_is_refused(tmp_path, supplied, manifest):
@@ -232,8 +246,42 @@ def test_a_damaged_entry_is_named(tmp_path, supplied, manifest):
     at = data.index(b"02_01.amc") + len("02_01.amc") + 10
     data[at] ^= 0xFF
     (supplied / "allasfamc.zip").write_bytes(data)
-    with pytest.raises(ValueError, match=r"02_01\.amc' is damaged.*fetch the archive again"):
+    with pytest.raises(ValueError, match=r"02_01\.amc' is damaged.*get another copy"):
         fetch(tmp_path / "out", DownloadConfig(archive=str(supplied)), manifest)
+
+
+CENTRAL = b"PK\x01\x02"
+"""How an entry of the list at a zip's end starts; its fields lie at fixed distances (PKWARE's APPNOTE 4.3.12)."""
+
+
+def set_in_list(data: bytes, name: bytes, field: int, value: int) -> bytes:
+    """The zip with one byte of ``name``'s entry in the list changed."""
+    at = data.rindex(CENTRAL, 0, data.rindex(name)) + field
+    return data[:at] + bytes([value]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda zip_: zip_[90:], r"02\.asf' lies \d+ bytes before the file's start, which is cut; get another copy"),
+        (lambda zip_: zip_[:-60], r"expected a zip archive.*reads as neither; get another copy"),
+        (lambda zip_: zip_.replace(CENTRAL, b"PK\x00\x00"), r"list of entries is damaged \(Bad magic.*get another"),
+        (lambda zip_: set_in_list(zip_, b"02_01.amc", 9, 0x08).replace(b"02_01.amc", b"02_01\xffamc"),
+         r"list of entries is damaged \('utf-8' codec.*get another copy"),
+        (lambda zip_: set_in_list(zip_, b"02_01.amc", 6, 99), r"Python cannot unpack \(.*version 9\.9\).*extracted"),
+        (lambda zip_: set_in_list(zip_, b"02_01.amc", 10, 9),
+         r"02_01\.amc': packed in a way Python cannot unpack \(.*method.*\); expected deflate: supply the extracted"),
+        (lambda zip_: set_in_list(zip_, b"02_01.amc", 8, 0x20), r"02_01\.amc': packed in a way .*patched.*extracted"),
+    ],
+    ids=["head cut", "end cut", "list damaged", "name damaged", "newer zip", "other method", "patched"],
+)  # fmt: skip
+def test_a_damaged_or_unreadable_zip_is_named_with_what_to_do(tmp_path, supplied, manifest, damage, message):
+    zip_ = supplied / "allasfamc.zip"
+    zip_.write_bytes(damage(zip_.read_bytes()))
+    with pytest.raises(ValueError, match=rf"allasfamc\.zip: .*{message}") as caught:
+        fetch(tmp_path / "out", DownloadConfig(archive=str(supplied)), manifest)
+    assert type(caught.value) is ValueError
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.csv", "supplied"]
 
 
 # ---------------------------------------------------------------------------------------------------------- download
@@ -249,6 +297,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.data, self.etag, self.ranges, self.status = data, '"v1"', True, 200
         self.budgets: list[int] = []
         self.asked: list[str | None] = []
+        self.busy = 0
         self.sent = 0
 
     @property
@@ -262,6 +311,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server, start = self.server, 0
         server.asked.append(self.headers.get("Range"))
+        if server.busy:
+            server.busy -= 1
+            self.send_error(503)
+            return
         if server.status != 200:
             self.send_error(server.status)
             return
@@ -348,6 +401,24 @@ def test_a_refusal_is_passed_on_and_not_repeated(server, tmp_path):
     assert len(server.asked) == 1
 
 
+def test_a_busy_server_is_asked_again_but_not_for_ever(server, tmp_path):
+    server.busy = 2
+    assert download(server.url, tmp_path / "a.zip", attempts=3, pause_s=0).read_bytes() == server.data
+    server.busy = 9
+    with pytest.raises(DownloadError, match="the server answered 503"):
+        download(server.url, tmp_path / "b.zip", attempts=3, pause_s=0)
+    assert len(server.asked) == 3 + 3 and not (tmp_path / "b.zip").exists()
+
+
+def test_downloading_shows_how_far_it_is(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    download(server.url, tmp_path / "a.zip", pause_s=0)
+    captured = capsys.readouterr()
+    assert "a.zip" in captured.err and re.search(r"1\.0/1\.0 MB", captured.err) and not captured.out
+
+
 def test_only_web_addresses_are_downloaded(tmp_path):
     with pytest.raises(ValueError, match="expected an http or https address"):
         download("file:///etc/passwd", tmp_path / "a.zip")
@@ -361,3 +432,54 @@ def test_fetch_downloads_once_and_keeps_the_archive(server, tmp_path, supplied, 
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert len(server.asked) == 1 and (tmp_path / "cache/allasfamc.zip").exists()
     assert (tmp_path / "a/index.csv").read_text() == INDEX  # descriptions and rates of the manifest: no index at hand
+
+
+def test_a_broken_off_download_leaves_no_folder_and_is_continued(server, tmp_path, supplied, manifest):
+    server.data, server.budgets = (supplied / "allasfamc.zip").read_bytes(), [200, 0]
+    config = DownloadConfig(url=server.url, cache=str(tmp_path / "cache"), attempts=1)
+    with pytest.raises(FileNotFoundError, match=r"kept in .*allasfamc\.zip\.part") as caught:
+        fetch(tmp_path / "out", config, manifest)
+    assert "LANGPOSE_CMU" in str(caught.value) and "the next run continues there" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    out = fetch(tmp_path / "out", config, manifest)
+    assert server.asked[-1] == "bytes=200-" and server.sent == len(server.data)
+    assert contents(out) == contents(fetch(tmp_path / "own", DownloadConfig(archive=str(supplied)), manifest))
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["allasfamc.zip"]
+
+
+def test_a_page_in_the_place_of_the_archive_is_not_kept(server, tmp_path, supplied, manifest):
+    server.data = b"<html>log in first</html>"
+    config = DownloadConfig(url=server.url, cache=str(tmp_path / "cache"))
+    with pytest.raises(FileNotFoundError, match=r"did not answer with a zip archive\n.*LANGPOSE_CMU"):
+        fetch(tmp_path / "out", config, manifest)
+    assert not (tmp_path / "out").exists() and not list((tmp_path / "cache").iterdir())
+    server.data, server.etag = (supplied / "allasfamc.zip").read_bytes(), '"v2"'
+    assert (fetch(tmp_path / "out", config, manifest) / "subjects/02/02_01.amc").exists()
+
+
+def test_all_without_an_index_fetches_one_and_keeps_no_page_in_its_place(server, tmp_path, supplied):
+    (supplied / "cmu-mocap-index.csv").unlink()
+    config = DownloadConfig(
+        archive=str(supplied), trials="all", index_url=server.url, cache=str(tmp_path / "cache"), attempts=1
+    )
+    server.data = b"<html>log in first</html>"
+    with pytest.raises(
+        FileNotFoundError, match=r"list of trials could not be downloaded: .*no trials found.*\n.*index"
+    ):
+        fetch(tmp_path / "out", config)
+    assert not (tmp_path / "out").exists() and not list((tmp_path / "cache").iterdir())
+    server.data, server.etag = b"02_01\twalk\n02_10\twash self\n", '"v2"'
+    out = fetch(tmp_path / "out", config)
+    assert (out / "index.csv").read_text() == INDEX[: INDEX.index("135")]
+
+
+def test_an_index_that_cannot_be_reached_says_how_to_supply_one(tmp_path, supplied):
+    (supplied / "cmu-mocap-index.csv").unlink()
+    config = DownloadConfig(
+        archive=str(supplied), trials="all", index_url="http://127.0.0.1:9/x", cache=str(tmp_path / "cache"), attempts=1
+    )
+    with pytest.raises(
+        FileNotFoundError, match=r"127\.0\.0\.1:9/x could not be fetched.*\n.*beside the archive, or set"
+    ):
+        fetch(tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()

@@ -9,6 +9,7 @@ Copies in circulation differ in their line ends, so files are written, and their
 
 import csv
 import hashlib
+import lzma
 import os
 import re
 import stat
@@ -63,10 +64,12 @@ class DownloadConfig:
     ``url``."""
 
     url: str = "http://mocap.cs.cmu.edu/allasfamc.zip"
+    """CMU's own archive of all trials, for who has none."""
     index_url: str = (
         "https://raw.githubusercontent.com/una-dinosauria/cmu-mocap/"
         "34e1472e5b8c234d40a62bb9cd969b5910fa1803/cmu-mocap-index-text.txt"
     )
+    """The list of descriptions, fetched only for trials outside the manifest and with no list beside the archive."""
     archive: str | None = None
     """A zip, or a folder with allasfamc.zip or the extracted files (and the index and frame_labels/, if any)."""
     index: str | None = None
@@ -76,7 +79,9 @@ class DownloadConfig:
     cache: str = "work/download"
     """Where downloads are kept, outside of any stage's output, so that an interrupted one continues."""
     timeout_s: float = 60.0
+    """Silence after which a connection counts as broken, s."""
     attempts: int = 5
+    """Tries in a row that bring nothing before the download is given up."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,8 @@ def _fill(folder: Path, archive: Archive, config: DownloadConfig, pinned: dict[s
             f"{archive.where}: {len(missing)} of {len(wanted)} pinned files are missing ({_some(missing)}); "
             "is the archive whole?"
         )
+    if not wanted:
+        raise ValueError(f"{archive.where}: none of its {len(archive.files)} files is a trial that the index lists")
     with replacing_folder(folder) as new:
         wrong = []
         for name in track(wanted, "CMU", console=Console(file=sys.stderr), transient=True):
@@ -134,13 +141,15 @@ def _fill(folder: Path, archive: Archive, config: DownloadConfig, pinned: dict[s
         if wrong:
             raise ValueError(
                 f"{archive.where}: {len(wrong)} file(s) are not those pinned in the manifest: {_some(wrong)} "
-                "(sha256 with line ends as \\n differs). The archive is damaged or another edition: supply another "
-                "copy, or, if the change is meant, pin it with langpose.sources.cmu_archive.pin"
+                f"(sha256 with line ends as \\n differs). The archive is damaged or another edition: {_AGAIN}; or, if "
+                "the change is meant, pin it with langpose.sources.cmu_archive.pin"
             )
         cmu_index.write(new / "index.csv", {name: index[name] for name in wanted if "_" in name})
         (new / "frame_labels").mkdir()
         labels = archive.beside / "frame_labels"
         for path in sorted((labels if labels.is_dir() else FRAME_LABELS).glob("*.txt")):
+            if path.name == "README.txt":  # ours, so that where the same trials came from does not change the data
+                path = FRAME_LABELS / path.name
             (new / "frame_labels" / path.name).write_bytes(_text(path.read_bytes()))
         (new / "LICENSE-CMU.txt").write_text(LICENSE, encoding="utf-8")
 
@@ -163,7 +172,11 @@ def _locate(config: DownloadConfig) -> Path:
                 raise FileNotFoundError(f"{name} is '{value}', which does not exist; {_WAYS.format(url=config.url)}")
             return path
     try:
-        return download(config.url, Path(config.cache) / ZIP_NAME, config.timeout_s, config.attempts)
+        path = download(config.url, Path(config.cache) / ZIP_NAME, config.timeout_s, config.attempts)
+        if not zipfile.is_zipfile(path):  # a proxy's page, or cut where the server gave no length: never keep that
+            path.unlink()
+            raise DownloadError(f"{config.url} did not answer with a zip archive")
+        return path
     except DownloadError as error:
         ways = _WAYS.format(url=config.url)
         raise FileNotFoundError(f"CMU's archive is not here and could not be downloaded: {error}\n{ways}") from error
@@ -174,11 +187,17 @@ _WAYS = (
     "that holds it or its extracted files; (2) set download.archive in profiles/cmu.yaml to the same; (3) with neither "
     "set, make {url} reachable, and it is downloaded"
 )
+_AGAIN = "get another copy (delete this one first if it was downloaded)"
+_DAMAGE = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError, OSError)
+"""What zipfile raises for bytes that are not as they were written."""
 
 
 @contextmanager
 def open_archive(path: str | Path) -> Iterator[Archive]:
-    """Open a zip, or a folder with ``allasfamc.zip`` or extracted files. Raises ``ValueError`` for what is neither."""
+    """Open a zip, or a folder with ``allasfamc.zip`` or extracted files.
+
+    Raises ``ValueError`` for what is neither, and for a zip that is damaged, unsafe or packed in an unknown way.
+    """
     path = Path(path)
     if path.is_dir() and (path / ZIP_NAME).is_file():
         path = path / ZIP_NAME
@@ -193,10 +212,14 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
         yield Archive(path, files, path)
         return
     if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path}: expected a zip archive ({ZIP_NAME}) or a folder; if it was downloaded, fetch it again"
-        )
-    with zipfile.ZipFile(path) as handle:
+        raise ValueError(f"{path}: expected a zip archive ({ZIP_NAME}) or a folder, and it reads as neither; {_AGAIN}")
+    try:
+        handle = zipfile.ZipFile(path)
+    except NotImplementedError as error:
+        raise ValueError(f"{path}: {_unreadable(error)}") from error
+    except _DAMAGE as error:
+        raise ValueError(f"{path}: its list of entries is damaged ({error}); {_AGAIN}") from error
+    with handle:
         entries = _checked_entries(path, handle.infolist())
         yield Archive(
             path, {name: partial(_read_entry, path, handle, info) for name, info in entries.items()}, path.parent
@@ -218,6 +241,10 @@ def _checked_entries(path: Path, entries: list[zipfile.ZipInfo]) -> dict[str, zi
         name = None if info.is_dir() else _name(raw)
         if name is None:
             continue
+        if info.header_offset < 0:
+            raise ValueError(
+                f"{where} lies {-info.header_offset} bytes before the file's start, which is cut; {_AGAIN}"
+            )
         if info.flag_bits & 1:
             raise ValueError(f"{where} is encrypted; expected CMU's open archive")
         total += info.file_size
@@ -236,11 +263,17 @@ def _read_entry(path: Path, handle: zipfile.ZipFile, info: zipfile.ZipInfo) -> b
     """Read one entry. zipfile reads no further than the declared size, and checks the CRC."""
     try:
         data = handle.read(info)
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: entry '{info.filename}' is damaged ({error}); fetch the archive again") from error
+    except NotImplementedError as error:
+        raise ValueError(f"{path}: entry '{info.filename}': {_unreadable(error)}") from error
+    except _DAMAGE as error:
+        raise ValueError(f"{path}: entry '{info.filename}' is damaged ({error}); {_AGAIN}") from error
     if len(data) != info.file_size:
-        raise ValueError(f"{path}: entry '{info.filename}' is cut short; fetch the archive again")
+        raise ValueError(f"{path}: entry '{info.filename}' is cut short; {_AGAIN}")
     return data
+
+
+def _unreadable(error: NotImplementedError) -> str:
+    return f"packed in a way Python cannot unpack ({error}); expected deflate: supply the extracted folder, or {_AGAIN}"
 
 
 def _name(path: str) -> str | None:
@@ -264,9 +297,12 @@ def _read_index(config: DownloadConfig, archive: Archive, pinned: dict[str, Pinn
     if path is None and pinned is not None:
         return own
     if path is None:
+        path = Path(config.cache) / cmu_index.INDEX_NAMES[-1]
         try:
-            path = download(config.index_url, Path(config.cache) / "cmu-mocap-index-text.txt", config.timeout_s)
-        except DownloadError as error:
+            return cmu_index.read(download(config.index_url, path, config.timeout_s, config.attempts))
+        except (DownloadError, ValueError) as error:
+            if not isinstance(error, DownloadError):  # a proxy's page: never keep that
+                path.unlink(missing_ok=True)
             raise FileNotFoundError(
                 f"the list of trials could not be downloaded: {error}\nplace cmu-mocap-index.csv (subject, trial, "
                 "description, fps) beside the archive, or set download.index to it"

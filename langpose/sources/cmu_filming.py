@@ -27,8 +27,11 @@ class LiftingConfig:
     """Which CMU motion becomes lifting data, and how much. Not in the paper, which has no cmu."""
 
     finetune: tuple[int, ...] = cmu_labels.SPLITS["finetune"]
+    """CMU's subjects to fine-tune on. None of the three lists may hold one that pretraining trains on."""
     val: tuple[int, ...] = cmu_labels.SPLITS["val"]
+    """Subjects filmed with the training part, held out of it by ``convert.*.validation_subjects``."""
     test: tuple[int, ...] = cmu_labels.SPLITS["test"]
+    """Subjects of the test part; pretraining must not have validated on them either."""
     rate_hz: float = 50.0
     """Human3.6M's rate."""
     max_seconds_per_trial: float = 12.0
@@ -47,11 +50,24 @@ class LiftingConfig:
         everyone = [subject for group in groups for subject in group]
         if len(set(everyone)) != len(everyone):
             raise ValueError(f"finetune, val and test share a subject: {groups}; expected disjoint ones")
+        held = {subject for name in ("finetune", "val", "test") for subject in cmu_labels.SPLITS[name]}
+        used = set(everyone) - held | set(self.test) & set(cmu_labels.SPLITS["val"])
+        if used:
+            raise ValueError(
+                f"finetune, val and test are {groups}, but pretraining sees subjects {sorted(used)}: it trains on all "
+                f"but {tuple(sorted(held))} and validates on {cmu_labels.SPLITS['val']}, which test must not hold; "
+                "choose other subjects"
+            )
+        if len(self.test_sequences) != 6:
+            raise ValueError(f"test_sequences is {self.test_sequences}; expected six trials, for TS1 to TS6")
         if not (self.rate_hz > 0 and self.piece_seconds > 0 and self.min_seconds <= self.piece_seconds):
             raise ValueError(
                 f"expected rate_hz > 0 and 0 < min_seconds <= piece_seconds, found {self.rate_hz}, {self.min_seconds}, "
                 f"{self.piece_seconds}"
             )
+        for name in ("max_seconds_per_trial", "max_seconds_per_test_trial"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0 s")
 
 
 @dataclass(frozen=True)
@@ -119,17 +135,14 @@ def film_cmu(raw: str | Path, folder: str | Path, config: LiftingConfig, film: "
 
     Human3.6M: train is all pieces of the finetune and val subjects, test all pieces of the test subjects.
     MPI-INF-3DHP: "S1", "S2", … are those training subjects in numeric order; TS1 … TS6 are the first pieces of
-    ``config.test_sequences``. ``cmu.csv`` beside each says which trial became what.
+    ``config.test_sequences``. ``cmu.csv`` beside each says which trial became what. Raises ``ValueError``, before
+    anything is written, for subjects and test sequences without motion.
     """
     from langpose import filming
 
     pieces = lifting_pieces(raw, config)
     train = [piece for piece in pieces if piece.split != "test"]
     test = [piece for piece in pieces if piece.split == "test"]
-    folder = Path(folder)
-    with replacing_folder(folder / "human36m") as new:
-        filming.write_human36m([p.take for p in train], [p.take for p in test], new / human36m.FILE_NAME, seed, film)
-        _key(pieces, [f"s_{p.take.subject:02d} {p.take.action} {p.take.subaction:02d}" for p in pieces], new)
     subjects = sorted({piece.take.subject for piece in train})
     chosen = []
     for sequence in config.test_sequences:
@@ -139,6 +152,10 @@ def film_cmu(raw: str | Path, folder: str | Path, config: LiftingConfig, film: "
                 f"{raw}: no usable motion of test sequence {sequence}; the test subjects are {config.test}"
             )
         chosen.append(found[0])
+    folder = Path(folder)
+    with replacing_folder(folder / "human36m") as new:
+        filming.write_human36m([p.take for p in train], [p.take for p in test], new / human36m.FILE_NAME, seed, film)
+        _key(pieces, [f"s_{p.take.subject:02d} {p.take.action} {p.take.subaction:02d}" for p in pieces], new)
     with replacing_folder(folder / "mpi_inf_3dhp") as new:
         by_subject = [[piece.take for piece in train if piece.take.subject == subject] for subject in subjects]
         filming.write_mpi_inf_3dhp(by_subject, [piece.take for piece in chosen], new, seed, film)

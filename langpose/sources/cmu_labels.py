@@ -24,9 +24,10 @@ SPLITS: dict[str, tuple[int, ...]] = {
 
 test is subject 02: ten trials of seven different actions, so the tables have columns, by a person (and a recording
 session) that nothing else comes from. pretrain has the four with the widest range of described motion: dance, ways of
-walking, running and jumping, pantomime, karate. finetune has everyday actions (14) and running around obstacles (127),
-as unlike the test subject's session as Human3.6M's training subjects are to its test subjects. val is the two smallest:
-enough to choose by, little lost.
+walking, running and jumping, pantomime, karate; subjects beyond the pinned nine (``download.trials: all``) are
+pretraining's too. finetune has everyday actions (14) and running around obstacles (127), as unlike the test subject's
+session as Human3.6M's training subjects are to its test subjects. val is the two smallest: enough to choose by, little
+lost.
 """
 
 FRAME_LABEL_S = 0.1
@@ -115,10 +116,7 @@ def clean(description: str) -> str:
     animal = re.fullmatch(r"(.*?) \(human subject\)", text)
     if animal:
         return f"imitate {'an' if animal[1][0] in 'aeiou' else 'a'} {animal[1]}"
-    text = {"alaskan vacation": "mime an alaskan vacation", "alaska vacation": "mime an alaskan vacation"}.get(
-        text, text
-    )
-    return text.replace(" - ", ", ")
+    return READABLE.get(text, text).replace(" - ", ", ")
 
 
 def categories(text: str) -> list[str]:
@@ -196,8 +194,9 @@ def _frame_segments(path: Path, duration_s: float) -> list[tuple[float, float, s
         numbers = np.array(path.read_text().split(), dtype=np.int64)
     except ValueError as error:
         raise ValueError(f"{path}: expected class numbers, {error}") from error
-    if len(numbers) and not (numbers.min() >= 0 and numbers.max() <= len(FRAME_LABEL_CLASSES)):
-        raise ValueError(f"{path}: class {numbers.max()}; expected 1 to {len(FRAME_LABEL_CLASSES)}, or 0 for none")
+    wrong = numbers[(numbers < 0) | (numbers > len(FRAME_LABEL_CLASSES))]
+    if len(wrong):
+        raise ValueError(f"{path}: class {wrong[0]}; expected 1 to {len(FRAME_LABEL_CLASSES)}, or 0 for none")
     runs, start = [], 0
     for number, run in itertools.groupby(numbers.tolist()):
         stop = start + len(list(run))

@@ -26,8 +26,8 @@ def download(url: str, target: str | Path, timeout_s: float = 60.0, attempts: in
     """Fetch ``url`` to ``target`` and return it; an existing target is kept as it is.
 
     Continues a ``.part`` file with a Range request where the server's file is still the same one (ETag or
-    Last-Modified), starts again where not. Tries ``attempts`` times without progress before it raises
-    `DownloadError`.
+    Last-Modified), starts again where not. Tries ``attempts`` times without progress, a busy server included, before
+    it raises `DownloadError`; one that refuses is not asked again.
     """
     target = Path(target)
     if target.exists():
@@ -51,14 +51,16 @@ def download(url: str, target: str | Path, timeout_s: float = 60.0, attempts: in
                     return target
                 reason = "the connection broke off"
             except urllib.error.HTTPError as error:
-                if error.code != 416:  # 4xx and 5xx: asking again at once will not help
-                    raise DownloadError(f"{url}: the server answered {error.code} {error.reason}") from error
-                if part.exists() and error.headers.get("Content-Range") == f"bytes */{part.stat().st_size}":
-                    os.replace(part, target)  # it was whole already: interrupted just before the renaming
-                    _validator(part).unlink(missing_ok=True)
-                    return target
-                part.unlink(missing_ok=True)  # longer than the server's file: part of another one
-                before, reason = 0, "the server's file changed"
+                reason = f"the server answered {error.code} {error.reason}"
+                if error.code == 416:
+                    if part.exists() and error.headers.get("Content-Range") == f"bytes */{part.stat().st_size}":
+                        os.replace(part, target)  # it was whole already: interrupted just before the renaming
+                        _validator(part).unlink(missing_ok=True)
+                        return target
+                    part.unlink(missing_ok=True)  # longer than the server's file: part of another one
+                    before, reason = 0, "the server's file changed"
+                elif error.code < 500 and error.code not in (408, 429):  # refused: asking again will not help
+                    raise DownloadError(f"{url}: {reason}") from error
             except DiskFullError:
                 raise
             except (OSError, http.client.HTTPException) as error:
@@ -93,6 +95,7 @@ def _continue(url: str, part: Path, timeout_s: float, bar: Progress) -> bool:
                 part.unlink(missing_ok=True)
                 return False
             offset = 0
+            part.unlink(missing_ok=True)  # before the new mark is written, or an interruption glues two files together
         total = offset + int(length) if length is not None else None
         etag = answer.headers.get("ETag") or ""
         validator = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")

@@ -21,14 +21,14 @@ def amass_jobs(raw: Path) -> list[Job]:
 
 
 def cmu_jobs(raw: Path) -> list[Job]:
-    """Every CMU trial. Pretraining subjects train, the validation subjects validate, all others are held out."""
+    """Every CMU trial. The validation subjects validate, those of fine-tuning and test are held out, others train."""
     part = {f"{s:02d}": name for name, subjects in cmu_labels.SPLITS.items() for s in subjects}
-    split = {"pretrain": "train", "val": "val"}
+    split = {"finetune": "test", "val": "val", "test": "test"}
     cmu_folder, jobs = raw / "cmu", []
     for file in sorted((cmu_folder / "subjects").glob("*/*.amc")):
         subject = file.parent.name
         inputs = (file.with_name(f"{subject}.asf"), cmu_folder / "index.csv")  # the skeleton, and the frame rates
-        jobs.append(Job(file.stem, split.get(part.get(subject, ""), "test"), file, cmu.read, inputs))
+        jobs.append(Job(file.stem, split.get(part.get(subject, ""), "train"), file, cmu.read, inputs))
     return jobs
 
 
