@@ -60,12 +60,16 @@ class FilmConfig:
     """From the cameras to the middle of a take; more where the take needs room."""
     noise: float = 1.0
     """The detector's errors, times those of MotionBERT's noise model."""
+    mpi_invalid: float = 0.0
+    """MPI-INF-3DHP's test: share of each sequence's frames that do not count, in one stretch; the real set has such."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.cameras <= 4:
             raise ValueError(f"cameras is {self.cameras}; expected 1 to 4")
         if not 1 <= self.mpi_cameras <= len(MPI_TRAIN_CAMERAS):
             raise ValueError(f"mpi_cameras is {self.mpi_cameras}; expected 1 to {len(MPI_TRAIN_CAMERAS)}")
+        if not 0 <= self.mpi_invalid <= 0.5:
+            raise ValueError(f"mpi_invalid is {self.mpi_invalid}; expected a share of frames, 0 to 0.5")
 
 
 def camera_for(
@@ -149,7 +153,7 @@ def write_mpi_inf_3dhp(
 
     ``train`` is one list of takes a subject: they become "S1 Seq1", "S1 Seq2" (all takes after the first are joined in
     order, a new position each). ``test`` are TS1 … TS6 in order; TS5 and TS6 are 1920 × 1080. data_3d is camera-frame
-    mm, data_2d px, both in MPI-INF-3DHP's joint order.
+    mm, data_2d px, both in MPI-INF-3DHP's joint order. ``valid`` (F,) is 0 for ``config.mpi_invalid`` of the frames.
     """
     config = config or FilmConfig()
     if len(test) != 6:
@@ -175,7 +179,7 @@ def write_mpi_inf_3dhp(
         width, height = (1920, 1080) if number in (5, 6) else (2048, 2048)
         rng = np.random.default_rng([seed, 3, number])
         shot = _film_mpi(take, number, 6, width, height, config, rng)
-        test_content[f"TS{number}"] = {**shot, "valid": np.ones(len(take.joints), np.float64)}
+        test_content[f"TS{number}"] = {**shot, "valid": _valid(len(take.joints), config, seed, number)}
     for name, content in (("data_train_3dhp", train_content), ("data_test_3dhp", test_content)):
         boxed = np.empty((), dtype=object)
         boxed[()] = content
@@ -190,6 +194,14 @@ def _film_mpi(
     camera = camera_for(take, index, count, (focal, focal, width / 2, height / 2, width, height), config, rng)
     joints = camera.to_camera(take.joints)[:, list(MPI_FROM_H36M)]
     return {"data_2d": camera.project(joints).astype(np.float32), "data_3d": (joints * 1000).astype(np.float32)}
+
+
+def _valid(frames: int, config: FilmConfig, seed: int, number: int) -> np.ndarray:
+    """(F,) float64: 1, but 0 over one stretch at a drawn place."""
+    valid, length = np.ones(frames), round(config.mpi_invalid * frames)
+    start = int(np.random.default_rng([seed, 4, number]).integers(frames - length + 1))
+    valid[start : start + length] = 0
+    return valid
 
 
 def _mpi_rate(takes: Iterable[Take]) -> int:

@@ -153,3 +153,21 @@ def test_a_wrong_rate_or_number_of_takes_is_refused(tmp_path):
     with pytest.raises(ValueError, match="25 or 50 Hz"):
         filming.write_mpi_inf_3dhp([[take(rate=30.0)]], [take()] * 6, tmp_path, 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_invalid_frames_are_one_stretch_drawn_by_the_seed_and_change_nothing_else(tmp_path):
+    test = [take(20, "Walk", i, rate=50.0, seed=i) for i in range(6)]
+    for name, share, seed in (("all", 0.0, 0), ("a", 0.25, 0), ("b", 0.25, 0), ("c", 0.25, 1)):
+        filming.write_mpi_inf_3dhp([[take()]], test, tmp_path / name, seed, FilmConfig(mpi_invalid=share))
+    whole, a, b, c = (
+        mpi_inf_3dhp.read_test(tmp_path / name / mpi_inf_3dhp.TEST_FILE) for name in ("all", "a", "b", "c")
+    )
+    assert all(shot.valid.all() for shot in whole)
+    for full, shot in zip(whole, a, strict=True):
+        gap = np.flatnonzero(~shot.valid)
+        assert len(gap) == 15 and np.ptp(gap) == 14
+        np.testing.assert_array_equal(full.joints_px, shot.joints_px)
+    masks = [np.stack([shot.valid for shot in shots]) for shots in (a, b, c)]
+    assert (masks[0] == masks[1]).all() and (masks[0] != masks[2]).any()
+    with pytest.raises(ValueError, match="mpi_invalid is 0.9; expected a share"):
+        FilmConfig(mpi_invalid=0.9)

@@ -109,8 +109,8 @@ def bump(u: np.ndarray) -> np.ndarray:
     return 64 * u**3 * (1 - u) ** 3
 
 
-def soft_minimum(values: np.ndarray, softness: float) -> np.ndarray:
-    """Smooth lower bound (...) of ``values`` (n, ...); ``softness`` in their unit."""
+def soft_minimum(values: np.ndarray, softness: float | np.ndarray) -> np.ndarray:
+    """Smooth lower bound (...) of ``values`` (n, ...); ``softness`` (or one each) in their unit."""
     lowest = values.min(0)
     return lowest - softness * np.log(np.exp(-(values - lowest) / softness).sum(0))
 
@@ -139,7 +139,12 @@ def bone_frame(bone: np.ndarray, hinge: np.ndarray) -> np.ndarray:
 
 
 def two_bone(
-    start: np.ndarray, target: np.ndarray, pole: np.ndarray, upper_m: float, lower_m: float, softness_m: float = 0.004
+    start: np.ndarray,
+    target: np.ndarray,
+    pole: np.ndarray,
+    upper_m: float,
+    lower_m: float,
+    softness_m: float | np.ndarray = 0.004,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Analytic inverse kinematics of a limb of two bones (hip-knee-ankle, shoulder-elbow-wrist).
 

@@ -81,7 +81,7 @@ def arm_circles(scene: Scene) -> Label:
     angle = 2 * np.pi * rate * scene.t * (-1 if backwards else 1) + scene.uniform(0, 6.28)
     big = scene.chance(0.5)
     if big:  # the whole arm, in the sagittal plane
-        hand = np.stack([0.3 + 0.15 * np.sin(angle), -0.9 * np.cos(angle), 0.85 * np.sin(angle)], -1)
+        hand = np.stack([0.4 - 0.25 * np.sin(angle), -0.9 * np.cos(angle), 0.85 * np.sin(angle)], -1)
         hand[:, 2] = np.where(hand[:, 2] < 0, 0.6, 1.0) * hand[:, 2]
     else:  # held out sideways
         hand = np.stack([np.full_like(angle, 0.88), 0.05 + 0.3 * np.cos(angle), 0.3 * np.sin(angle)], -1)

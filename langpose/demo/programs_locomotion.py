@@ -204,7 +204,7 @@ def jump(scene: Scene) -> Label:
         start = max(start, at - 0.65)
         ground = ground.moved(forward=far)
         _, land = _take_off(scene, at, scene.uniform(0.14, 0.3), [ground.foot(f, 0.13) for f in (0, 1)])
-        times = [start, at - 0.22, at, land, land + 0.16, land + 0.5]
+        times = [start, at - 0.26, at, land, land + 0.16, land + 0.5]
         crouch = scene.keys(times, [0, 1, 0, 0, 0.75, 0])
         scene.controls["pelvis"][:, 1] -= deep * crouch
         scene.controls["pelvis"][:, 2] -= 0.05 * crouch
@@ -287,7 +287,7 @@ def kick(scene: Scene) -> Label:
 @program(PROGRAMS, "lunge")
 def lunge(scene: Scene) -> Label:
     foot = scene.side
-    period = scene.uniform(1.7, 2.1)
+    period = min(scene.uniform(1.7, 2.1), scene.duration_s)  # back on the floor when the action ends
     ground = scene.ground
     scene.controls["arm_swing"] = 0.3
     for start in scene.repeats(period):

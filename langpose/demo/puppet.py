@@ -28,6 +28,10 @@ _JOINT = {name: joint for joint, name in enumerate(anatomy.NAMES)}
 _SIDES = (("left", 1.0), ("right", -1.0))
 _FOLLOW_S = 0.15  # how smoothly the pelvis follows the feet
 _SHIFT = 0.45  # share of the way to the standing leg that the pelvis moves sideways
+_AHEAD = unit(np.array([0.35, -0.15, 0.92]))  # (out, up, forward): where a hand works; none goes straight behind that
+_ELBOW = unit(np.array([0.66, -0.5, -0.33]))  # where the elbow then points, at right angles to _AHEAD
+_ELBOW_LEAST = 0.25  # the pole turns the elbow by less than a right angle, as far as this leaves
+_CLEARANCE = 0.3  # arm lengths: a hand that would pass through the shoulder passes in front of it
 _FINGER_CURL = (1.15, 1.45, 0.85)  # radians of a fist, by finger joint
 
 
@@ -74,6 +78,21 @@ def _apply(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
 def _aligned(bone: np.ndarray, hinge: np.ndarray, rest_bone: np.ndarray, rest_hinge: np.ndarray) -> np.ndarray:
     """World rotations (T, 3, 3) that carry a rest bone and its hinge axis onto the solved ones."""
     return bone_frame(bone, hinge) @ bone_frame(rest_bone, rest_hinge).T
+
+
+def _elbow_to(towards: np.ndarray, pole: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Directions (T, 3), all in the chest's frame, in which elbows bend for hands ``towards`` (T, 3, units) and poles.
+
+    A pole alone says nothing where the hand lies along it, and the elbow would flip as the hand passes. So it turns
+    the elbow only within a half circle around its natural place: _ELBOW, carried along as the hand turns away from
+    _AHEAD by the shortest way, which is smooth for all directions but the opposite of _AHEAD.
+    """
+    ahead, rest = _AHEAD * side, unit(_ELBOW - (_ELBOW @ _AHEAD) * _AHEAD) * side
+    share = (towards @ rest) / np.maximum(1 + towards @ ahead, 1e-6)
+    natural = rest - share[:, None] * (ahead + towards)
+    along, across = (pole * natural).sum(-1), np.cross(towards, natural)
+    along = -soft_minimum(np.stack([-along, np.full_like(along, -_ELBOW_LEAST)]), 0.1)
+    return along[:, None] * natural + (pole * across).sum(-1)[:, None] * across
 
 
 def pose_body(controls: Controls, feet: Feet, rest: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +192,8 @@ def _legs(
         pole = forward_of(knee_heading) + np.array([0.0, 0.6, 0.0])  # a leg raised forward bends its knee upwards
         thigh, shank = build.bone(f"{side}_knee", f"{side}_hip"), build.bone(f"{side}_ankle", f"{side}_knee")
         lengths = float(np.linalg.norm(thigh)), float(np.linalg.norm(shank))
-        knee, ankle, hinge = two_bone(hip, _ankle(feet, foot, build, controls), pole, *lengths)
+        softness_m = 0.01 + 0.03 * (1 - feet.support[:, foot])  # a kick's knee straightens without a snap
+        knee, ankle, hinge = two_bone(hip, _ankle(feet, foot, build, controls), pole, *lengths, softness_m)
         rest_hinge = np.array([-1.0, 0.0, 0.0])
         thigh_rotation = _aligned(knee - hip, hinge, thigh, rest_hinge)
         shank_rotation = _aligned(ankle - knee, hinge, shank, rest_hinge)
@@ -199,6 +219,7 @@ def _arms(
         mirror = np.array([sign, 1.0, 1.0])
         swing = about_x(0.5 * sign * stride)  # against the leg of the same side
         hand, pole = _apply(swing, controls[HANDS[arm]] * mirror), _apply(swing, controls[POLES[arm]] * mirror)
+        hand[:, 2] += _CLEARANCE * np.exp(-0.5 * (hand**2).sum(-1) / _CLEARANCE**2)
         size = np.linalg.norm(hand, axis=-1, keepdims=True)
         # the shoulder blade takes part: up for a raised arm, forward for one that reaches ahead
         up, ahead = (hand / np.maximum(size, 0.3))[:, 1], (hand / np.maximum(size, 0.3))[:, 2]
@@ -210,11 +231,13 @@ def _arms(
         shoulder = shoulder + collar_rotation @ build.bone(f"{side}_shoulder", f"{side}_collar")
 
         share = controls["upright"][:, arm, None]
-        towards = (1 - share) * _apply(chest_rotation, hand) + share * _apply(upright, hand)
-        elbow_to = (1 - share) * _apply(chest_rotation, pole) + share * _apply(upright, pole)
+        upright_in_chest = np.swapaxes(chest_rotation, 1, 2) @ upright
+        towards = unit((1 - share) * hand + share * _apply(upright_in_chest, hand))
+        elbow_to = _elbow_to(towards, (1 - share) * pole + share * _apply(upright_in_chest, pole), mirror)
+        towards, elbow_to = _apply(chest_rotation, towards), _apply(chest_rotation, elbow_to)
         bones = build.bone(f"{side}_elbow", f"{side}_shoulder"), build.bone(f"{side}_wrist", f"{side}_elbow")
         lengths = float(np.linalg.norm(bones[0])), float(np.linalg.norm(bones[1]))
-        target = shoulder + unit(towards) * size * sum(lengths)
+        target = shoulder + towards * size * sum(lengths)
         elbow, wrist, hinge = two_bone(shoulder, target, elbow_to, *lengths, softness_m=0.006)
 
         behind = np.array([0.0, 0.0, -1.0])  # at rest the elbow points backwards, the palm down

