@@ -67,13 +67,15 @@ class TextEncoder(nn.Module):
     ) -> None:
         super().__init__()
         from transformers import AutoTokenizer, BertConfig, BertModel, PretrainedConfig
+        from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
         self.config = config
         place = locate(config.name) if pretrained or bert is None or tokenizer is None else config.name
         local = config.name == MINILM or Path(place).is_dir()
         quiet = logging.getLogger("transformers")
-        level = quiet.level
-        quiet.setLevel(logging.ERROR)  # its report of the layers we do not take is noise
+        level, bars = quiet.level, is_progress_bar_enabled()
+        quiet.setLevel(logging.ERROR)  # its report of the layers we do not take is noise, and so is a bar of 0.1 s
+        disable_progress_bar()
         try:
             with torch.random.fork_rng(devices=[]):
                 if pretrained:
@@ -95,6 +97,8 @@ class TextEncoder(nn.Module):
             self.tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=local)
         finally:
             quiet.setLevel(level)
+            if bars:
+                enable_progress_bar()
         for module in self.bert.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
