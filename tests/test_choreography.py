@@ -6,7 +6,8 @@ import pytest
 from langpose.body import ReducedBody
 from langpose.demo.anatomy import NAMES, PARENTS, rest_joints
 from langpose.demo.choreography import ACTIONS, Performance, perform
-from langpose.demo.kinematics import forward_kinematics
+from langpose.demo.kinematics import forward_kinematics, unit
+from langpose.demo.puppet import _elbow_to
 from langpose.demo.standin_body import write_standin_body
 from langpose.skeleton import handedness
 
@@ -68,6 +69,17 @@ def test_a_jump_of_one_frame_would_be_seen() -> None:
     joints = play(("walk",), 0)[1]
     joints[50:, 18] += (0.0, 0.0, 0.08)
     assert jump_m(joints)[1:] == ("left_elbow", 49)
+
+
+@pytest.mark.parametrize("pole", [(0.9, -0.1, 0.1), (0.35, -0.45, -0.85), (0.6, -0.8, -0.35), (0.8, -0.85, 0.0)])
+def test_an_elbow_does_not_flip_as_the_hand_passes_where_it_points(pole: tuple[float, float, float]) -> None:
+    at = unit(np.array(pole))
+    across = unit(np.cross(at, (0.0, 0.0, 1.0)))
+    angle = np.linspace(-1, 1, 401)[:, None]
+    hands = np.cos(angle) * at + np.sin(angle) * across
+    bend = _elbow_to(hands, np.tile(pole, (len(hands), 1)), np.ones(3))
+    bend = unit(bend - (bend * hands).sum(-1, keepdims=True) * hands)
+    assert np.linalg.norm(np.diff(bend, axis=0), axis=-1).max() < 0.04  # the hand turns by 0.005
 
 
 def test_planted_feet_do_not_slide(shows: dict[tuple[str, int], tuple[Performance, np.ndarray]]) -> None:
