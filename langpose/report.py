@@ -33,13 +33,15 @@ def write_page(
     lead: str,
     warning: str,
     facts: Mapping[str, str],
+    parameters: str,
     tables: Sequence[Table],
     figures: Sequence[Figure],
     listings: Sequence[Table] = (),
 ) -> None:
     """Write ``index.html`` in ``folder``, with the figures' pictures (already there) inside it.
 
-    ``facts`` say what made the page (profile, inputs' hash, parameters); ``warning`` how far its numbers carry;
+    ``facts`` say what made the page (profile, inputs' hash), ``parameters`` is the profile as it stood (YAML),
+    ``warning`` how far the page's numbers carry;
     ``listings`` are further tables, set after the paper's.
     """
     from jinja2 import Environment, StrictUndefined
@@ -55,7 +57,14 @@ def write_page(
         for figure in figures
     ]
     page = template.render(
-        title=title, lead=lead, warning=warning, facts=facts, tables=tables, listings=listings, figures=pictures
+        title=title,
+        lead=lead,
+        warning=warning,
+        facts=facts,
+        parameters=parameters,
+        tables=tables,
+        listings=listings,
+        figures=pictures,
     )
     with replacing(folder / "index.html") as temporary:
         temporary.write_text(page, encoding="utf-8")

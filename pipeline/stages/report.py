@@ -212,7 +212,8 @@ def main(profile: str) -> None:
     embedded = embedding_scores(profile, axes)
     hard = params.load(profile)["evaluate"].get("human36m", {}).get("hard_actions", [])
     inputs = manifest.digest(layout.data(profile) / layout.MANIFEST)
-    knobs = hashlib.sha256(Path(f"profiles/{profile}.yaml").read_bytes()).hexdigest()[:12]
+    parameters = Path(f"profiles/{profile}.yaml").read_text(encoding="utf-8")
+    knobs = hashlib.sha256(parameters.encode()).hexdigest()[:12]
     notes = [steps(profile, axes), spread(scores, axes)]
     if config.warning:
         notes.append(config.warning)
@@ -238,7 +239,7 @@ def main(profile: str) -> None:
         write_tables(folder, [*built, *listings])
         scores.to_csv(folder / "scores.csv", index=False, lineterminator="\n")
         drawn = pictures(folder, profile, axes, config, scores)
-        write_page(folder, config.title, config.data, config.warning, facts, built, drawn, listings)
+        write_page(folder, config.title, config.data, config.warning, facts, parameters, built, drawn, listings)
 
 
 if __name__ == "__main__":
