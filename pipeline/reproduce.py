@@ -4,6 +4,7 @@ With a profile named, its own axes (profiles/<profile>.yaml, section ``axes``) a
 without, params.yaml is used as it is.
 """
 
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -45,7 +46,9 @@ def main(arguments: list[str]) -> int:
         raise SystemExit(__doc__)
     if arguments:
         select(arguments[0])
-    code = subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False).returncode
+    # stages say `python`: this one, also where its environment is not on the path
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    code = subprocess.run([sys.executable, "-m", "dvc", "repro"], env=os.environ | {"PATH": path}).returncode
     if code:
         return code
     for profile in yaml.safe_load(PARAMS.read_text())["profiles"]:

@@ -49,7 +49,8 @@ def checkout(folder: Path) -> Path:
 
 def python(folder: Path, *arguments: str) -> str:
     """What ``python -m ...`` prints in ``folder``, with its own langpose and pipeline."""
-    environment = os.environ | {"PYTHONPATH": str(folder), "DVC_NO_ANALYTICS": "true"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PYTHONPATH": str(folder), "DVC_NO_ANALYTICS": "true", "PATH": path}
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
