@@ -1,4 +1,5 @@
-# make repro            the demo profile, raw files to tables (set up first if need be)
+# make repro            raw files to tables (set up first if need be), for the profiles that params.yaml lists:
+#                       the demo in a fresh clone
 # make repro PROFILE=cmu  the same on real motion capture
 # make test             the whole suite at reduced counts;  make test-full: every campaign at full count
 PYTHON  ?= python3

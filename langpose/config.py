@@ -5,6 +5,7 @@ Each part of the library keeps its own config dataclass beside the code that use
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -84,11 +85,8 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         return {_convert(k, arguments[0], where): _convert(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if kind is float and isinstance(value, str):  # YAML reads 2e-4 as a text: it wants 2.0e-4
-        try:
-            return float(value)
-        except ValueError:
-            raise wrong from None
+    if kind is float and isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return float(value)  # YAML reads 2e-4 as a text: it wants 2.0e-4
     if kind in (int, str, bool) and type(value) is kind:
         return value
     raise wrong

@@ -75,10 +75,14 @@ def nearest_neighbours(pose: np.ndarray, truth: np.ndarray, group: np.ndarray, k
     return {**scores, f"knn{k}/majority": float(100 * chance)}
 
 
-def purity(features: np.ndarray, truth: np.ndarray, k: int = 10) -> float:
-    """Mean share (%) of a point's k nearest neighbours that have its class: a t-SNE picture's claim as a number."""
-    nearest, _ = _nearest(features, np.arange(len(features)), min(k, len(features) - 1))
-    return float(100 * (truth[nearest] == truth[:, None]).mean())
+def purity(features: np.ndarray, truth: np.ndarray, group: np.ndarray, k: int = 10) -> float:
+    """Mean share (%) of a point's k nearest neighbours that have its class: a t-SNE picture's claim as a number.
+
+    Neighbours are points of other ``group``s (recordings), fewer than k where there are not so many.
+    """
+    nearest, exists = _nearest(features, np.unique(group, return_inverse=True)[1], k)
+    same = (truth[nearest] == truth[:, None]) & exists
+    return float(100 * (same.sum(1) / np.maximum(exists.sum(1), 1)).mean())
 
 
 def _nearest(features: np.ndarray, group: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -46,12 +46,13 @@ def draw_pose(axes: Any, pose: np.ndarray, hidden: np.ndarray | None = None, wid
 
 
 def tsne_figure(
-    path: Path, groups: Sequence[tuple[str, np.ndarray]], verbs: Sequence[str], seed: int = 0
+    path: Path, groups: Sequence[tuple[str, np.ndarray]], verbs: Sequence[str], recordings: np.ndarray, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """Figure 4: one t-SNE picture a (title, features (N, D)) of the same N clips, coloured by verb.
 
-    Returns, a title, the numbers written beside its picture: 10-nearest-neighbour purity and silhouette, both of the
-    full embedding and not of the picture, so that the claim can be checked.
+    Returns, a title, the numbers written beside its picture: purity of the 10 nearest neighbours from other
+    ``recordings`` (N,), and silhouette, both of the full embedding and not of the picture, so that the claim can be
+    checked.
     """
     from sklearn.manifold import TSNE
     from sklearn.metrics import silhouette_score
@@ -67,7 +68,7 @@ def tsne_figure(
         unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
         enough = len(names) > 1 and len(unit) > len(names)
         numbers[title] = {
-            "purity10": purity(unit, truth),
+            "purity10": purity(unit, truth, recordings),
             "silhouette": float(silhouette_score(unit, truth)) if enough else float("nan"),
         }
         perplexity = float(min(30, max(2, (len(unit) - 1) // 4)))

@@ -68,5 +68,6 @@ def test_yamls_reading_of_2e_4_as_a_text_is_a_number_where_one_is_expected():
         rate: float = 0.1
 
     assert from_mapping(Rate, yaml.safe_load("rate: 2e-4"), "p") == Rate(0.0002)
-    with pytest.raises(ValueError, match=r"p\.rate: expected float, found 'fast'"):
-        from_mapping(Rate, {"rate": "fast"}, "p")
+    for wrong in ("fast", "nan", "1_000"):
+        with pytest.raises(ValueError, match=rf"p\.rate: expected float, found '{wrong}'"):
+            from_mapping(Rate, {"rate": wrong}, "p")

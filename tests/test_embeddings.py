@@ -60,7 +60,14 @@ def test_zero_shot_and_purity():
     classes = np.eye(3)
     truth = np.array([0, 1, 2, 2])
     assert zero_shot(classes[truth], classes, truth)["zero_shot/top1"] == 100
-    assert purity(classes[truth], truth, k=1) == pytest.approx(50)  # classes 0 and 1 have one clip each
+    assert purity(classes[truth], truth, np.arange(4), k=1) == pytest.approx(50)  # classes 0 and 1 have one clip each
+
+
+def test_purity_counts_no_clip_of_the_same_recording():
+    features = np.array([[0.0, 0], [0, 0.1], [5, 5], [5, 5.1]])
+    truth, recording = np.array([0, 0, 1, 1]), np.array(["a", "a", "b", "b"])
+    assert purity(features, truth, np.arange(4), k=1) == 100
+    assert purity(features, truth, recording, k=3) == 0  # all that is left are the two of the other recording
 
 
 def test_the_verb_of_a_clip_is_one_or_none():
@@ -76,8 +83,7 @@ def test_neighbours_equal_a_slow_search_over_several_blocks_of_rows():
     rng = np.random.default_rng(0)
     features, truth, group = unit(rng, 1500, 3), rng.integers(5, size=1500), rng.integers(40, size=1500)
     distance = ((features[:, None] - features[None]) ** 2).sum(-1)
-    near = np.argsort(np.where(np.eye(1500, dtype=bool), np.inf, distance), axis=1)[:, :7]
-    assert purity(features, truth, k=7) == pytest.approx(100 * (truth[near] == truth[:, None]).mean())
     near = np.argsort(np.where(group[:, None] == group[None], np.inf, distance), axis=1)[:, :7]
+    assert purity(features, truth, group, k=7) == pytest.approx(100 * (truth[near] == truth[:, None]).mean())
     votes = (truth[near][..., None] == np.arange(5)).sum(1).argmax(1)
     assert nearest_neighbours(features, truth, group, k=7)["knn7/top1"] == pytest.approx(100 * (votes == truth).mean())

@@ -18,7 +18,7 @@ ACTIONS: tuple[str, ...] = tuple(PROGRAMS)
 
 _Y_UP_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # (x, y, z) -> (x, -z, y)
 _CLOSE_M = 0.04  # feet this close to where an action wants them stay
-_SHORTEST_S = 1.2  # a kick or a lunge takes this long to come back to the floor
+SHORTEST_S = 1.2  # a kick or a lunge takes this long to come back to the floor
 _MARGIN_S = 1.3  # actions are computed this far beyond their ends, for the transitions
 
 
@@ -80,10 +80,8 @@ def perform(
         raise ValueError(f"unknown actions {', '.join(unknown)}; expected some of {', '.join(ACTIONS)}")
     if not 10 <= rate_hz <= 1000:
         raise ValueError(f"rate_hz is {rate_hz}; expected frames per second between 10 and 1000")
-    if not _SHORTEST_S <= action_seconds[0] <= action_seconds[1]:
-        raise ValueError(
-            f"action_seconds is {action_seconds}; expected (shortest, longest) of at least {_SHORTEST_S} s"
-        )
+    if not SHORTEST_S <= action_seconds[0] <= action_seconds[1]:
+        raise ValueError(f"action_seconds is {action_seconds}; expected (shortest, longest) of at least {SHORTEST_S} s")
     rest = rest_joints(betas, gender)
     stage = _Stage(Build(rest), rate_hz, rng)
     lengths = rng.uniform(*action_seconds, len(actions))

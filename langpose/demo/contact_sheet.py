@@ -1,5 +1,9 @@
-"""A contact sheet of the demo's actions: stick figures over time, from the front and from the side."""
+"""A contact sheet of the demo's actions: stick figures over time, from the front and from the side.
 
+``python -m langpose.demo.contact_sheet FILE.png``
+"""
+
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +71,7 @@ def _draw(axis: object, flat: np.ndarray, contact: np.ndarray) -> None:
     for foot, joint in enumerate((10, 11)):
         if contact[foot]:
             plot(*flat[joint], marker="o", markersize=2, color="#333333")
+
+
+if __name__ == "__main__":
+    contact_sheet(sys.argv[1])

@@ -16,7 +16,7 @@ from langpose.body import ReducedBody
 from langpose.demo import anatomy
 from langpose.demo.amass_files import AmassSequence, Style, write_sequence, write_shape
 from langpose.demo.babel_files import OLD_FOLDERS, LabelledSequence, Split, write_babel
-from langpose.demo.choreography import ACTIONS, perform
+from langpose.demo.choreography import ACTIONS, SHORTEST_S, perform
 from langpose.demo.standin_body import write_standin_body
 from langpose.filming import FilmConfig, Take, write_human36m, write_mpi_inf_3dhp
 from langpose.sources.human36m import FILE_NAME
@@ -77,7 +77,7 @@ class SynthesizeConfig:
     takes: int = 2
     """Human3.6M: takes an action and person."""
     take_seconds: float = 4.0
-    """Human3.6M: about how long a take is, s."""
+    """Human3.6M: about how long a take is, s; longer where its actions need it (1.2 s each)."""
     mpi_seconds: float = 6.0
     """MPI-INF-3DHP: about how long each of a person's two sequences is, s."""
     film: FilmConfig = field(default_factory=FilmConfig)
@@ -85,6 +85,10 @@ class SynthesizeConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.actions[0] <= self.actions[1]:
             raise ValueError(f"actions is {self.actions}; expected (fewest, most), at least 1")
+        if not SHORTEST_S <= self.action_seconds[0] <= self.action_seconds[1]:
+            raise ValueError(
+                f"action_seconds is {self.action_seconds}; expected (shortest, longest), at least {SHORTEST_S} s"
+            )
         if self.subjects < 1 or self.sequences < 1 or self.takes < 1:
             raise ValueError("subjects, sequences and takes must be at least 1")
 
@@ -110,7 +114,9 @@ class _Bodies:
     def take(self, actions: Sequence[str], who: _Person, rng: np.random.Generator, seconds: float, subject: int,
              action: str, subaction: int, rate_hz: float = 50.0) -> Take:  # fmt: skip
         each = seconds / len(actions)
-        motion = perform(actions, who.betas, who.gender, rate_hz, rng, (max(1.2, 0.8 * each), max(1.4, 1.2 * each)))
+        motion = perform(
+            actions, who.betas, who.gender, rate_hz, rng, (max(SHORTEST_S, 0.8 * each), max(1.4, 1.2 * each))
+        )
         joints = self.bodies[who.gender](motion.poses, motion.trans, who.betas, None)
         return Take(joints, rate_hz, subject, action, subaction)
 

@@ -25,7 +25,7 @@ class EmbedConfig:
     splits: list[str] = field(default_factory=lambda: ["val", "test"])
     """Whose clips to embed: subjects outside pretraining's training split."""
     clips_per_pair: int = 1
-    """Clips cut from each label's stretch, spread over it."""
+    """Clips cut from each label's stretch: its middle if one, else drawn."""
     batch_size: int = 64
     """Clips at a time."""
     neighbours: int = 5
@@ -54,6 +54,8 @@ def main(profile: str, variant: str, seed_text: str) -> None:
                 averages.append(model.average_pool(x).cpu())
                 poses.append(model.encode_pose(x).cpu())
         text = model.encode_text(clips.labels).cpu().numpy() if alignment in ALIGNED else None
+        names = np.unique([c[0] for c in clips.pairs["categories"] if len(c)])
+        class_text = model.encode_text(names.tolist()).cpu().numpy() if alignment in ALIGNED else None
     average, pose = torch.cat(averages).numpy(), torch.cat(poses).numpy()
     passes = config.clips_per_pair
     label = np.tile(clips.label_index, passes)
@@ -66,7 +68,8 @@ def main(profile: str, variant: str, seed_text: str) -> None:
     k, known = config.neighbours, category != ""
     features = pose if alignment != "none" else average
     metrics = embeddings.nearest_neighbours(features[known], category[known], recording[known], k)
-    if text is not None:
+    if text is not None and class_text is not None:
+        metrics |= embeddings.zero_shot(pose[known], class_text, np.searchsorted(names, category[known]))
         metrics |= embeddings.retrieval(pose, text, label)
     folder = layout.embedded(profile, variant, seed)
     with replacing(folder / "embeddings.npz") as temporary, open(temporary, "wb") as handle:
@@ -79,6 +82,7 @@ def main(profile: str, variant: str, seed_text: str) -> None:
             verb=verb,
             category=category,
             recording=recording,
+            pair=np.tile(clips.pairs["pair"].to_numpy(), passes),
         )
     with replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

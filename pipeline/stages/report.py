@@ -115,23 +115,25 @@ def figure4(folder: Path, profile: str, axes: dict[str, Any], config: ReportConf
     seed = axes["seeds"][0]
     ours = np.load(layout.embedded(profile, OURS, seed) / "embeddings.npz", allow_pickle=False)
     base = np.load(layout.embedded(profile, BASELINE, seed) / "embeddings.npz", allow_pickle=False)
-    verb = ours["verb"]
-    names, counts = np.unique(verb, return_counts=True)
+    _, first = np.unique(ours["pair"], return_index=True)  # one clip a labelled stretch
+    names, counts = np.unique(ours["verb"][first], return_counts=True)
     kept = [n for n, c in zip(names, counts, strict=True) if n in config.verbs and c >= config.min_clips]
     if len(kept) < 2:
         return None
-    chosen = np.isin(verb, kept)
+    chosen = first[np.isin(ours["verb"][first], kept)]
     groups = [
         ("(a) baseline, average pooling", base["average"][chosen]),
         ("(b) LangPose, <POSE> token", ours["pose"][chosen]),
     ]
-    numbers = figures.tsne_figure(folder / "figure4.png", groups, verb[chosen].tolist(), seed=0)
+    numbers = figures.tsne_figure(
+        folder / "figure4.png", groups, ours["verb"][chosen].tolist(), ours["recording"][chosen], seed=0
+    )
     with replacing(folder / "figure4.json") as temporary:
         temporary.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
     caption = (
-        f"t-SNE of global pose embeddings of {int(chosen.sum())} labelled clips of subjects outside pretraining, seed "
+        f"t-SNE of global pose embeddings of {len(chosen)} labelled clips of subjects outside pretraining, seed "
         f"{seed}; verbs of section 4.3 that at least {config.min_clips} such clips show. The numbers are computed on "
-        "the full embeddings, not on the picture."
+        "the full embeddings, not on the picture; purity is of neighbours from other recordings."
     )
     return Figure("figure4.png", "Figure 4. Global representations by verb", caption)
 
