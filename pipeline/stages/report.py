@@ -215,7 +215,8 @@ def main(profile: str) -> None:
     hard = params.load(profile)["evaluate"].get("human36m", {}).get("hard_actions", [])
     inputs = manifest.digest(layout.data(profile) / layout.MANIFEST)
     parameters = Path(f"profiles/{profile}.yaml").read_text(encoding="utf-8")
-    knobs = hashlib.sha256(parameters.encode()).hexdigest()[:12]
+    values = json.dumps(params.load(profile), sort_keys=True)  # a comment is no parameter
+    knobs = hashlib.sha256(values.encode()).hexdigest()[:12]
     notes = [steps(profile, axes), spread(scores, axes)]
     if config.warning:
         notes.append(config.warning)
@@ -230,7 +231,7 @@ def main(profile: str) -> None:
         "profile": profile,
         "data": config.data,
         "inputs (sha256 of the manifest)": inputs,
-        "parameters (sha256 of the profile)": knobs,
+        "parameters (sha256 of the profile's values)": knobs,
         "variants": ", ".join(axes["variants"]),
         "data sets": ", ".join(axes["datasets"]),
         "seeds": ", ".join(map(str, axes["seeds"])),
