@@ -1,7 +1,6 @@
 """Checkpoints: whole or absent, checked by content, valid for one set of parameters, inputs and code."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from langpose import checkpoints
 from langpose.checkpoints import CheckpointWarning
+from tests.power_cut import power_cut
 
 TENSORS = {
     "model.a": torch.arange(6.0).reshape(2, 3),
@@ -87,21 +87,11 @@ def test_where_nothing_is_whole_the_warning_says_that_the_run_starts_anew(tmp_pa
 
 @pytest.mark.parametrize("second", [2, 1])
 @pytest.mark.parametrize("fail_at", [1, 2])
-def test_a_power_cut_at_any_rename_leaves_the_checkpoint_before_in_force(tmp_path, monkeypatch, fail_at, second):
+def test_a_power_cut_at_any_rename_leaves_the_checkpoint_before_in_force(tmp_path, fail_at, second):
     """Also where the same step is saved twice: the file in force is not written over."""
     save(tmp_path, 1)
-    real, calls = os.replace, []
-
-    def failing(a, b):
-        calls.append(b)
-        if len(calls) == fail_at:
-            raise OSError(5, "power cut")
-        real(a, b)
-
-    monkeypatch.setattr(os, "replace", failing)
-    with pytest.raises(OSError, match="power cut"):
+    with power_cut(at=fail_at):
         save(tmp_path, second)
-    monkeypatch.setattr(os, "replace", real)
     assert step_of(tmp_path) == (1, 1)  # no warning either: warnings are errors here
     save(tmp_path, second)
     assert step_of(tmp_path) == (second, second)

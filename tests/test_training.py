@@ -17,6 +17,7 @@ from langpose import checkpoints, training
 from langpose.checkpoints import CheckpointWarning
 from langpose.sampling import batch_order, batches
 from langpose.training import PREEMPTED, Preempted, TrainingConfig, TrainingDivergedError, train
+from tests.power_cut import power_cut
 
 CONFIG = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-2, checkpoint_every=2, validate_every=2)
 
@@ -227,21 +228,11 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_leads_to_the_same_re
     assert_same(result, undisturbed)
 
 
-def test_an_error_at_any_write_of_a_checkpoint_leaves_the_one_before(undisturbed, tmp_path, monkeypatch):
-    real = os.replace
+def test_an_error_at_any_write_of_a_checkpoint_leaves_the_one_before(undisturbed, tmp_path):
     for fail_at in range(1, 5):
-        folder, calls = tmp_path / str(fail_at), []
-
-        def failing(a, b, calls=calls, fail_at=fail_at):
-            calls.append(b)
-            if len(calls) == fail_at:
-                raise OSError(5, "power cut")
-            real(a, b)
-
-        monkeypatch.setattr(os, "replace", failing)
-        with pytest.raises(OSError, match="power cut"):
+        folder = tmp_path / str(fail_at)
+        with power_cut(at=fail_at):
             run(folder)
-        monkeypatch.setattr(os, "replace", real)
         assert_same(run(folder), undisturbed)
 
 
