@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from langpose.config import from_mapping
+from langpose.model.langpose import LangPose
 from langpose.model.pose_encoder import PoseEncoder, PoseEncoderConfig
 
 _LOG = logging.getLogger(__name__)
@@ -111,23 +112,33 @@ def read_config(config: PoseEncoderConfig | Mapping[str, Any] | Any) -> PoseEnco
 
 
 def load_checkpoint(
-    source: str | os.PathLike[str] | Mapping[str, Any],
-    config: PoseEncoderConfig | Mapping[str, Any] | Any,
-    seed: int = 0,
+    source: str | os.PathLike[str] | Mapping[str, Any], config: PoseEncoderConfig | Mapping[str, Any] | Any
 ) -> PoseEncoder:
     """A pose encoder with MotionBERT's weights; with ``<POSE>`` off its numbers are MotionBERT's.
 
     ``source`` is one of its files (``.bin``, ``.pth``, or tensors converted to ``.safetensors``), a loaded checkpoint,
     or a state dict. ``config`` holds the sizes the weights were made with (see `read_config`). Where the config asks
-    for the ``<POSE>`` token, its tensors are new, drawn from ``seed``; ``encoder.new_tensors`` names them and the log
-    says so. Raises ``FileNotFoundError``, and ``ValueError`` for a file that holds anything but tensors and numbers
-    (none of it is run), is damaged, or does not fit the config.
+    for the ``<POSE>`` token, its tensors are new (`PoseEncoder.start_token_as_hidden_frame`); ``encoder.new_tensors``
+    names them and the log says so. Raises ``FileNotFoundError``, and ``ValueError`` for a file that holds anything but
+    tensors and numbers (none of it is run), is damaged, or does not fit the config.
     """
     if isinstance(source, Mapping):
         where, content = "state dict", source
     else:
         where, content = str(source), _read(Path(source))
-    encoder = PoseEncoder(read_config(config), seed)
+    encoder = PoseEncoder(read_config(config), seed=None)
     if encoder.load_weights(_tensors(content, where), where):
         _LOG.info("%s: not in the checkpoint, newly initialised: %s", where, ", ".join(encoder.new_tensors))
     return encoder
+
+
+def start_from(model: LangPose, source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, ...]:
+    """Put MotionBERT's weights into ``model``'s pose encoder (section 4.1); the names of the tensors that stay new.
+
+    New are ``<POSE>`` and its position, the weights over joints and the pooling layers; the text stream's BERT is
+    pretrained, and not among them. Errors as in `load_checkpoint`.
+    """
+    encoder = load_checkpoint(source, model.config.pose)
+    model.pose_encoder.load_state_dict(encoder.state_dict())
+    rest = [name for name in model.state_dict() if not name.startswith(("pose_encoder.", "text_encoder."))]
+    return (*(f"pose_encoder.{name}" for name in encoder.new_tensors), *rest)

@@ -2,13 +2,12 @@
 
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import pandas as pd
 
 from langpose.clips import ClipsConfig, MotionClips
 from langpose.model.langpose import LangPose, LangPoseConfig
-from langpose.model.motionbert import load_checkpoint
+from langpose.model.motionbert import start_from
 from langpose.tasks import BaseConfig, CorruptedClips, ReconstructionTask
 from pipeline import layout, params, training_cell
 
@@ -20,10 +19,11 @@ def main(profile: str, seed_text: str) -> None:
     model_config = params.section(profile, "model", LangPoseConfig)
     model = LangPose(model_config, seed)
 
+    facts = {"seed": seed, "start": config.checkpoint or "none: trained from new weights"}
     if config.checkpoint is not None:  # MotionBERT's released weights, as the paper
-        encoder = load_checkpoint(Path(config.checkpoint), model_config.pose, seed)
-        model.pose_encoder.load_state_dict(encoder.state_dict())
-        training_cell.write(out, model, pd.DataFrame({"epoch": [0], "step": [0]}), {"steps": 0})
+        new = start_from(model, config.checkpoint)
+        print(f"{config.checkpoint}: loaded; new, and trained from here on: {', '.join(new)}", file=sys.stderr)
+        training_cell.write(out, model, pd.DataFrame({"epoch": [0], "step": [0]}), {"steps": 0}, facts)
         return
 
     folder = layout.data(profile)
@@ -40,7 +40,7 @@ def main(profile: str, seed_text: str) -> None:
     history = training_cell.run(
         out, task, config.training, seed, parameters, [folder / "motions" / "sequences.parquet", folder / "views"]
     )
-    training_cell.write(out, model, history, training_cell.final_metrics(history, config.training.keep))
+    training_cell.write(out, model, history, training_cell.final_metrics(history, config.training.keep), facts)
 
 
 if __name__ == "__main__":
