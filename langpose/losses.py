@@ -6,11 +6,14 @@
     L      = λ_con L_con + λ_3D L_3D + λ_v L_v                                 Eq. 5
 
 h_P, h_W (B, D) unit embeddings of clips and of their texts; X, X̂ (B, T, J, 3) joints. The negatives of a clip are the
-other texts of the batch (K = B - 1; not in the paper, which draws unmatched texts at random).
+other texts of the batch (K = B - 1; not in the paper, which draws unmatched texts at random) and, as an option, M pairs
+of earlier batches (K = B - 1 + M).
 
 Deviation: sums are means here. The paper prints sums, but builds on MotionBERT, whose losses are means; with sums over
 T·J = 4131 joints the published λ_con = 0.5 would weigh the alignment 4131 times less.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,32 +23,70 @@ _SMALLEST_MISS = 1e-6
 """1 - s is kept above this: its power has an infinite slope at 0 where γ < 1."""
 
 
+class Pairs(NamedTuple):
+    """Embeddings of clips and of their texts, and labels: (M, D), (M, D), (M,); equal labels for equal texts."""
+
+    pose: Tensor
+    text: Tensor
+    label: Tensor
+
+
 def similarity(h_pose: Tensor, h_text: Tensor, temperature: float) -> Tensor:
-    """Logits of Eq. 1: h_P^i · h_W^j / τ, (B, D) and (B, D) -> (B, B), in float32. A row's softmax is s_ij."""
+    """Logits of Eq. 1: h_P^i · h_W^j / τ, (B, D) and (N, D) -> (B, N), in float32. A row's softmax is s_ij."""
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, found {temperature}")
     with torch.autocast(h_pose.device.type, enabled=False):
         return h_pose.float() @ h_text.float().T / temperature
 
 
-def infonce(h_pose: Tensor, h_text: Tensor, temperature: float, symmetric: bool = False) -> Tensor:
-    """Plain InfoNCE: L = -mean_i log s_ii. One positive a row; equal texts elsewhere in the batch are negatives.
+def _both_ways(h_pose: Tensor, h_text: Tensor, temperature: float, memory: Pairs | None) -> tuple[Tensor, Tensor]:
+    """Logits pose → text and text → pose, each (B, B + M): of the batch with itself, then with the memory."""
+    texts, poses = (h_text, h_pose) if memory is None else (_join(h_text, memory.text), _join(h_pose, memory.pose))
+    return similarity(h_pose, texts, temperature), similarity(h_text, poses, temperature)
 
-    ``h_pose``, ``h_text`` (B, D); ``symmetric`` averages with text → pose, as CLIP does.
+
+def _join(batch: Tensor, remembered: Tensor) -> Tensor:
+    return torch.cat([batch, remembered.to(batch.device, batch.dtype)])
+
+
+def infonce(
+    h_pose: Tensor, h_text: Tensor, temperature: float, symmetric: bool = False, memory: Pairs | None = None
+) -> Tensor:
+    """Plain InfoNCE: L = -mean_i log s_ii. One positive a row; equal texts elsewhere are negatives.
+
+    ``h_pose``, ``h_text`` (B, D); ``memory``: M further pairs, all negatives; ``symmetric`` averages with text → pose,
+    as CLIP does.
     """
-    logits = similarity(h_pose, h_text, temperature)
-    own = torch.arange(len(logits), device=logits.device)
-    loss = F.cross_entropy(logits, own)
-    return (loss + F.cross_entropy(logits.T, own)) / 2 if symmetric else loss
+    to_text, to_pose = _both_ways(h_pose, h_text, temperature, memory)
+    own = torch.arange(len(to_text), device=to_text.device)
+    loss = F.cross_entropy(to_text, own)
+    return (loss + F.cross_entropy(to_pose, own)) / 2 if symmetric else loss
 
 
-def uniform_targets(labels: Tensor) -> Tensor:
-    """y_ij of Eq. 2 from ``labels`` (B,): uniform over the batch entries with the same label. (B, B), rows sum to 1.
+def uniform_targets(labels: Tensor, memory: Pairs | None = None) -> Tensor:
+    """y_ij of Eq. 2 from ``labels`` (B,): uniform over the entries with the same label, of the batch and of the
+    ``memory``. (B, B + M), rows sum to 1.
 
     Not in the paper, which only calls y_j the ground-truth similarity score. Where all labels differ this is one-hot.
     """
-    same = (labels[:, None] == labels[None]).float()
+    others = labels if memory is None else _join(labels, memory.label)
+    same = (labels[:, None] == others[None]).float()
     return same / same.sum(1, keepdim=True)
+
+
+def similarity_targets(
+    h_text: Tensor, labels: Tensor, temperature: float, share: float, memory: Pairs | None = None
+) -> Tensor:
+    """Soft y_ij: (1 - share) `uniform_targets` + share · softmax_j(h_W^i · h_W^j / τ). (B, B + M), rows sum to 1.
+
+    Not in the paper: a "ground-truth similarity score" that gives related descriptions their part. The similarity
+    of the texts is taken as it stands, without gradient; a share below 1 keeps each text's own clips the best answer.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"the share of the texts' similarity must be at least 0 and below 1, found {share}")
+    h_text = h_text.detach()
+    texts = h_text if memory is None else _join(h_text, memory.text)
+    return (1 - share) * uniform_targets(labels, memory) + share * similarity(h_text, texts, temperature).softmax(1)
 
 
 def _focal_kl(logits: Tensor, y: Tensor, gamma: float) -> Tensor:
@@ -62,28 +103,31 @@ def focal_kl(
     temperature: float,
     symmetric: bool = False,
     targets: Tensor | None = None,
+    memory: Pairs | None = None,
 ) -> Tensor:
     """Eq. 2: L = mean_i Σ_j (1 - s_ij)^γ y_ij log(y_ij / s_ij), 0 where y_ij = 0.
 
     ``h_pose``, ``h_text`` (B, D); ``labels`` (B,) long, equal for equal texts, from which y is made
-    (`uniform_targets`); or ``targets`` (B, B) ≥ 0, rows summing to 1, in their place. γ = 0 and one-hot y is
-    `infonce`. Eq. 1 is pose → text; ``symmetric`` averages with text → pose.
+    (`uniform_targets`); or ``targets`` (B, B + M) ≥ 0, rows summing to 1, in their place. ``memory``: M further pairs,
+    positives where their label is the same, negatives elsewhere. γ = 0 and one-hot y is `infonce`. Eq. 1 is pose →
+    text; ``symmetric`` averages with text → pose.
     Deviation: a mean over the batch instead of a sum. With γ > 0 single terms, and so the loss, can be below 0 where y
     is not one-hot; the printed equation has that.
     """
     if gamma < 0:
         raise ValueError(f"gamma must be at least 0, found {gamma}")
     if (labels is None) == (targets is None):
-        raise ValueError("give either labels (B,) or targets (B, B)")
-    y = uniform_targets(labels) if labels is not None else targets.float()  # type: ignore[union-attr]
-    logits = similarity(h_pose, h_text, temperature)
-    if y.shape != logits.shape:
-        raise ValueError(f"targets for {len(logits)} clips must be {tuple(logits.shape)}, found {tuple(y.shape)}")
-    loss = _focal_kl(logits, y, gamma)
+        raise ValueError("give either labels (B,) or targets (B, B), with a memory (B, B + M)")
+    y = uniform_targets(labels, memory) if labels is not None else targets.float()  # type: ignore[union-attr]
+    to_text, to_pose = _both_ways(h_pose, h_text, temperature, memory)
+    if y.shape != to_text.shape:
+        raise ValueError(f"targets for {len(to_text)} clips must be {tuple(to_text.shape)}, found {tuple(y.shape)}")
+    loss = _focal_kl(to_text, y, gamma)
     if not symmetric:
         return loss
-    y_text = y.T / y.sum(0).clamp_min(1e-12)[:, None]
-    return (loss + _focal_kl(logits.T, y_text, gamma)) / 2
+    batch = len(y)
+    y_text = torch.cat([y[:, :batch].T, y[:, batch:]], 1)
+    return (loss + _focal_kl(to_pose, y_text / y_text.sum(1, keepdim=True).clamp_min(1e-12), gamma)) / 2
 
 
 def action_loss(logits: Tensor, classes: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ pretrain  the same from the paper's three kinds of corruption, and agreement wit
 finetune  3D poses from a data set's 2D poses, pose encoder alone (section 3.3)
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,10 +15,12 @@ from torch import Tensor
 
 from langpose import losses
 from langpose.corruption import CorruptionConfig, corrupt
+from langpose.losses import Pairs
+from langpose.memory import EmbeddingMemory
 from langpose.model.langpose import LangPose
 from langpose.sampling import Clips, collate
 from langpose.skeleton import flip
-from langpose.training import TrainingConfig
+from langpose.training import Task, TrainingConfig
 
 _CORRUPTION, _FLIP = 1, 2  # streams of an item's generator
 
@@ -109,7 +111,7 @@ class BaseConfig:
     """How many validation clips to score. Not in the paper."""
 
 
-class ReconstructionTask:
+class ReconstructionTask(Task):
     """Reconstruction alone: `base`, and `finetune` on clips that come with x and y."""
 
     def __init__(
@@ -130,6 +132,9 @@ class ReconstructionTask:
             clips += len(batch["x"])
         return {"val_mpjpe": total / clips * self.mm_per_unit}
 
+
+TO_TEXTS = ("focal_kl", "infonce")
+"""Alignments with texts, not classes."""
 
 PAPER_MASKS = {"joint_frame": 0.5, "body_part": 0.25, "time_window": 0.25}
 """Section 3.2, "Objective function"."""
@@ -166,14 +171,27 @@ class PretrainConfig:
     """τ of Eq. 1. Not in the paper: that of CLIP and MoCo."""
     symmetric: bool = False
     """Also align text → pose. Eq. 1 is pose → text alone."""
+    memory: int = 0
+    """Pairs of earlier batches that are compared with too; 0: K is the rest of the batch. Not in the paper."""
+    soft_targets: float = 0.0
+    """Share of y_j by the texts' similarity (focal_kl); 0: clips with the same label alone. Not in the paper."""
     sampling: Literal["uniform", "inverse_sqrt"] = "uniform"
     """inverse_sqrt draws clips by 1/√(their label's count). Not in the paper, which leaves imbalance to the loss."""
     validation_clips: int = 256
     """How many validation clips to score. Not in the paper."""
 
+    def __post_init__(self) -> None:
+        if self.memory < 0:
+            raise ValueError(f"memory is {self.memory}; expected at least 0 pairs")
+        if not 0 <= self.soft_targets < 1:
+            raise ValueError(f"soft_targets is {self.soft_targets}; expected at least 0 and below 1")
+
 
 class ResampledClips(torch.utils.data.Dataset[dict[str, Any]]):
-    """Clips drawn with replacement by 1/√(count of their label), anew each epoch, from (seed, epoch)."""
+    """Clips drawn with replacement by 1/√(count of their label), anew each epoch, from (seed, epoch).
+
+    A clip that is drawn twice in an epoch shows the same window, under another corruption.
+    """
 
     def __init__(self, clips: Any, label_index: np.ndarray, seed: int) -> None:
         self.clips, self.seed = clips, seed
@@ -193,7 +211,7 @@ class ResampledClips(torch.utils.data.Dataset[dict[str, Any]]):
         return self.clips[int(self.drawn[item])]
 
 
-class PretrainTask:
+class PretrainTask(Task):
     """Masked motion modelling, and alignment as the variant has it: Eq. 5.
 
     ``labels`` are the texts that clips' ``label`` points into; ``classes`` (L,) their action class for ``one_hot``
@@ -216,6 +234,17 @@ class PretrainTask:
         self.clips, self.validation, self.config = clips, validation, config
         self.alignment, self.labels, self.mm_per_unit = alignment, list(labels), mm_per_unit
         self.classes = torch.tensor(classes, dtype=torch.long)
+        self.memory: EmbeddingMemory | None = None
+        if config.memory and alignment in TO_TEXTS:
+            self.memory = EmbeddingMemory(config.memory, model.config.embed_dim)
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps beside the weights: the memory of earlier batches."""
+        return {} if self.memory is None else self.memory.state()
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        if self.memory is not None:
+            self.memory.load_state(tensors)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         joints, h_pose = self.model(batch["x"])
@@ -226,17 +255,25 @@ class PretrainTask:
             logits, label = self.model.action_logits(h_pose), batch["label"]
             terms["alignment"] = losses.action_loss(logits, self.classes.to(label.device)[label])
         else:
-            terms["alignment"] = self._align(h_pose, batch["label"], self.labels)
+            h_text = self._texts(batch["label"], self.labels)
+            remembered = None if self.memory is None else self.memory.pairs
+            terms["alignment"] = self._align(h_pose, h_text, batch["label"], remembered)
+            if self.memory is not None:
+                self.memory.push(h_pose, h_text, batch["label"])
         return total + self.config.lambda_con * terms["alignment"], terms
 
-    def _align(self, h_pose: Tensor, label: Tensor, texts: Sequence[str]) -> Tensor:
-        """Loss between global poses (B, D) and the texts that ``label`` (B,) points to, each text encoded once."""
-        c = self.config
+    def _texts(self, label: Tensor, texts: Sequence[str]) -> Tensor:
+        """Embeddings (B, D) of the texts that ``label`` (B,) points to, each text encoded once."""
         used, place = label.unique(return_inverse=True)
-        h_text = self.model.encode_text([texts[i] for i in used.tolist()])[place]
-        if self.alignment == "focal_kl":
-            return losses.focal_kl(h_pose, h_text, label, c.gamma, c.temperature, symmetric=c.symmetric)
-        return losses.infonce(h_pose, h_text, c.temperature, symmetric=c.symmetric)
+        return self.model.encode_text([texts[i] for i in used.tolist()])[place]
+
+    def _align(self, h_pose: Tensor, h_text: Tensor, label: Tensor, memory: Pairs | None = None) -> Tensor:
+        """Loss between global poses (B, D) and their texts (B, D), as the variant has it."""
+        c = self.config
+        if self.alignment == "infonce":
+            return losses.infonce(h_pose, h_text, c.temperature, c.symmetric, memory)
+        y = losses.similarity_targets(h_text, label, c.temperature, c.soft_targets, memory)
+        return losses.focal_kl(h_pose, h_text, None, c.gamma, c.temperature, c.symmetric, y, memory)
 
     def validate(self) -> dict[str, float]:
         """``val_mpjpe`` in mm and, where there are texts to align with, ``val_alignment``: the loss over batches of the
@@ -245,7 +282,7 @@ class PretrainTask:
             return {}
         c, total, clips = self.config, 0.0, 0
         texts: list[str] = getattr(self.validation, "labels", [])
-        aligned = self.alignment in ("focal_kl", "infonce") and bool(texts)
+        aligned = self.alignment in TO_TEXTS and bool(texts)
         size = c.training.batch_size // c.training.accumulate  # clips that are each other's negatives
         alignment: list[float] = []
         device = next(self.model.parameters()).device
@@ -255,7 +292,8 @@ class PretrainTask:
             clips += len(joints)
             for at in range(0, len(joints) - size + 1 if aligned else 0, size):
                 part = slice(at, at + size)
-                alignment.append(float(self._align(h_pose[part], batch["label"][part], texts)))
+                h_text = self._texts(batch["label"][part], texts)
+                alignment.append(float(self._align(h_pose[part], h_text, batch["label"][part])))
         scores = {"val_mpjpe": total / clips * self.mm_per_unit}
         return scores | ({"val_alignment": float(np.mean(alignment))} if alignment else {})
 

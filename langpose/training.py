@@ -10,7 +10,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,7 @@ class TrainingConfig:
 
 
 class Task(Protocol):
-    """What is learnt."""
+    """What is learnt. Tasks inherit from it."""
 
     model: nn.Module
     clips: Clips
@@ -95,6 +95,14 @@ class Task(Protocol):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise and its terms, by name, of a batch on the model's device."""
         ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must keep beside weights and optimiser."""
+        return {}
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        return
 
     def validate(self) -> dict[str, float]:
         """Scores on the validation split, the one to choose by (lower is better) first; empty where there is none."""
@@ -190,6 +198,7 @@ def train(
         history, sums = record["history"], record["sums"]
         if not finished:
             checkpoints.load_optimizer(optimizer, checkpoints.part(tensors, "optimizer."))
+            task.load_state(checkpoints.part(tensors, "task."))
         if record["best"] is not None:
             best = record["best"], checkpoints.part(tensors, "best.")
 
@@ -200,6 +209,7 @@ def train(
         tensors = {f"model.{name}": value for name, value in state.items()}
         if not finished:  # a finished run is its weights and history
             tensors |= {f"optimizer.{name}": value for name, value in checkpoints.optimizer_tensors(optimizer).items()}
+            tensors |= {f"task.{name}": value for name, value in task.state().items()}
             if best is not None:
                 tensors |= {f"best.{name}": value for name, value in best[1].items()}
         record = {

@@ -81,13 +81,59 @@ def test_equal_texts_are_no_error_of_focal_kl():
     assert losses.focal_kl(h, h, labels, gamma=0.0, temperature=0.01) < 1e-6
 
 
+def remembered(rows=9, seed=20):
+    labels = torch.tensor([0, 3, 5, 3, 1, 8, 0, 9, 9])[:rows]
+    return losses.Pairs(units(rows, seed=seed), units(rows, seed=seed + 1), labels)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_remembered_pairs_are_positives_of_their_label_and_negatives_of_others(gamma):
+    h_pose, h_text, labels, memory = units(4, seed=4), units(4, seed=5), torch.tensor([3, 1, 7, 3]), remembered()
+    everything = torch.cat([labels, memory.label])
+    y = torch.stack([(everything == label) / (everything == label).sum() for label in labels])
+    to_text = slow_focal_kl(h_pose, torch.cat([h_text, memory.text]), y, gamma, 0.3)
+    to_pose = slow_focal_kl(h_text, torch.cat([h_pose, memory.pose]), y, gamma, 0.3)
+    assert torch.allclose(losses.uniform_targets(labels, memory), y)
+    assert losses.focal_kl(h_pose, h_text, labels, gamma, 0.3, memory=memory) == pytest.approx(to_text, abs=1e-5)
+    both = losses.focal_kl(h_pose, h_text, labels, gamma, 0.3, symmetric=True, memory=memory)
+    assert both == pytest.approx((to_text + to_pose) / 2, abs=1e-5)
+
+
+def test_remembered_pairs_are_all_negatives_of_infonce():
+    h_pose, h_text, memory = units(4, seed=4), units(4, seed=5), remembered()
+    own = torch.eye(4, 13)
+    to_text = slow_focal_kl(h_pose, torch.cat([h_text, memory.text]), own, 0.0, 0.3)
+    to_pose = slow_focal_kl(h_text, torch.cat([h_pose, memory.pose]), own, 0.0, 0.3)
+    assert losses.infonce(h_pose, h_text, 0.3, memory=memory) == pytest.approx(to_text, abs=1e-5)
+    assert losses.infonce(h_pose, h_text, 0.3, True, memory) == pytest.approx((to_text + to_pose) / 2, abs=1e-5)
+    assert losses.infonce(h_pose, h_text, 0.3, memory=remembered(0)) == losses.infonce(h_pose, h_text, 0.3)
+
+
+def test_soft_targets_give_related_texts_a_share_and_no_gradient():
+    h_text, labels = units(4, seed=5).requires_grad_(), torch.tensor([3, 1, 7, 3])
+    for memory in (None, remembered()):
+        hard = losses.uniform_targets(labels, memory)
+        assert torch.equal(losses.similarity_targets(h_text, labels, 0.1, 0.0, memory), hard)
+        soft = losses.similarity_targets(h_text, labels, 0.1, 0.4, memory)
+        assert not soft.requires_grad
+        assert torch.allclose(soft.sum(1), torch.ones(4))
+        texts = h_text.detach() if memory is None else torch.cat([h_text.detach(), memory.text])
+        similar = torch.exp(h_text.detach() @ texts.T / 0.1).float()
+        assert torch.allclose(soft, 0.6 * hard + 0.4 * similar / similar.sum(1, keepdim=True), atol=1e-6)
+    with pytest.raises(ValueError, match="below 1, found 1"):
+        losses.similarity_targets(h_text, labels, 0.1, 1.0)
+
+
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_alignment_losses_do_not_depend_on_batch_order(symmetric):
     h_pose, h_text, labels = units(7, seed=6), units(7, seed=7), torch.tensor([0, 1, 0, 2, 2, 0, 3])
     order = torch.tensor([4, 0, 6, 2, 1, 5, 3])
+    memory = remembered()
     for loss in (
         lambda p, w, n: losses.focal_kl(p, w, n, 2.0, 0.1, symmetric),
         lambda p, w, n: losses.infonce(p, w, 0.1, symmetric),
+        lambda p, w, n: losses.focal_kl(p, w, n, 2.0, 0.1, symmetric, memory=memory),
+        lambda p, w, n: losses.infonce(p, w, 0.1, symmetric, memory),
     ):
         there, here = loss(h_pose[order], h_text[order], labels[order]), loss(h_pose, h_text, labels)
         assert torch.allclose(there, here, atol=1e-6)

