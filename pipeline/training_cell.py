@@ -13,13 +13,22 @@ from langpose import checkpoints
 from langpose.model.langpose import LangPose
 from langpose.storage import replacing_folder
 from langpose.training import Task, TrainingConfig, TrainingDivergedError, train
+from pipeline import layout
 
 INDIFFERENT = ("workers", "checkpoint_every", "device")
 """Parameters of a training that do not change what it gives: a run continues when they change."""
 
 
+DATA = {
+    "demo": "procedural motion in the licensed sets' file formats: a check of the pipeline, of no further worth",
+    "cmu": "CMU motion capture (mocap.cs.cmu.edu, created with funding from NSF EIA-0196217), through virtual cameras",
+    "paper": "AMASS and BABEL; after fine-tuning Human3.6M or MPI-INF-3DHP: non-commercial research",
+}
+"""What a profile's models are made from, for their cards."""
+
+
 def run(
-    name: Path, task: Task, config: TrainingConfig, seed: int, parameters: Mapping[str, Any], inputs: Sequence[Path]
+    out: Path, task: Task, config: TrainingConfig, seed: int, parameters: Mapping[str, Any], inputs: Sequence[Path]
 ) -> pd.DataFrame:
     """Train, continuing what an earlier start of the same run left below work/; a divergence ends the program.
 
@@ -27,15 +36,15 @@ def run(
     """
     if not torch.cuda.is_available():
         torch.use_deterministic_algorithms(True)
-    decisive = {name: _decisive(section) for name, section in parameters.items()}
+    decisive = {section: _decisive(values) for section, values in parameters.items()}
     stage = sys.modules["__main__"].__file__
     assert stage is not None
     mark = checkpoints.fingerprint({**decisive, "seed": seed}, [*inputs, Path(stage), Path(__file__)])
-    folder = Path("work") / "-".join(name.parts[1:]) / mark[:16]
+    folder = layout.work(*out.parts[1:]) / mark[:16]
     try:
         return train(task, config, seed, folder, mark)
     except TrainingDivergedError as error:
-        sys.exit(f"{name}: {error}")
+        sys.exit(f"{out}: {error}")
 
 
 def _decisive(section: Any) -> Any:
@@ -45,10 +54,21 @@ def _decisive(section: Any) -> Any:
     return {**section, "training": {k: v for k, v in section["training"].items() if k not in INDIFFERENT}}
 
 
-def write(folder: Path, model: LangPose, history: pd.DataFrame, metrics: Mapping[str, float]) -> None:
-    """A model's folder: weights, config, history.csv and metrics.json, whole or not at all."""
-    with replacing_folder(folder) as temporary:
-        model.save_pretrained(temporary)
+def write(
+    out: Path, model: LangPose, history: pd.DataFrame, metrics: Mapping[str, float], facts: Mapping[str, Any]
+) -> None:
+    """A model's folder: weights, config, model card, history.csv and metrics.json, whole or not at all.
+
+    ``facts`` stand in the card beside the profile and its data: what the stage was told.
+    """
+    profile, stage, cell = out.parts[1:]
+    card = {
+        "title": f"{stage} {cell}, profile {profile}",
+        "facts": {"profile": profile, "data": DATA.get(profile, "the profile's own"), "stage": stage, **facts},
+        "metrics": dict(metrics),
+    }
+    with replacing_folder(out) as temporary:
+        model.save_pretrained(temporary, model_card_kwargs=card)
         history.to_csv(temporary / "history.csv", index=False, lineterminator="\n")
         (temporary / "metrics.json").write_text(json.dumps(dict(metrics), indent=2) + "\n", encoding="utf-8")
 

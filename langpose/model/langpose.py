@@ -11,10 +11,12 @@ weighting), and unit length, without which Eq. 1's temperature has no scale.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -54,6 +56,20 @@ class LangPoseConfig:
             raise ValueError("pose.pose_token is False; LangPose's global pose is the <POSE> token's")
 
 
+def _locate(source: str | Path, hub: dict[str, Any]) -> Path:
+    """The folder of a model, downloaded first if ``source`` is a name on the hub."""
+    name = str(source)
+    if Path(source).is_dir() or isinstance(source, Path) or name.count("/") != 1 or name.startswith(("/", ".", "~")):
+        return Path(source)
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, f"{TOKENIZER}/*"], **hub))
+    except (OSError, ValueError) as error:  # the hub's own errors are both
+        raise FileNotFoundError(
+            f"'{name}' is no folder here, and was not to be had from the model hub: {error}. Expected a folder with "
+            f"{CONFIG} and {WEIGHTS}, or a name on the hub, owner/name"
+        ) from error
+
+
 def _mlp(width: int, out: int, layers: int) -> nn.Sequential:
     parts: list[nn.Module] = []
     for _ in range(layers - 1):
@@ -61,8 +77,17 @@ def _mlp(width: int, out: int, layers: int) -> nn.Sequential:
     return nn.Sequential(*parts, nn.Linear(width, out))
 
 
-class LangPose(nn.Module):
+class LangPose(
+    nn.Module,
+    ModelHubMixin,
+    library_name="langpose",
+    tags=["human-pose-estimation", "3d-pose-lifting", "motion"],
+    model_card_template=(files("langpose.model") / "card.md.j2").read_text(encoding="utf-8"),
+):
     """Pose encoder with pooling, text encoder with pooling, and the action head where the config names classes.
+
+    ``save_pretrained`` and ``push_to_hub`` are huggingface_hub's (`ModelHubMixin`); their ``model_card_kwargs`` may
+    hold ``title``, ``facts`` and ``metrics`` (a table each) for the model card, README.md.
 
     ``seed`` draws the weights that are not pretrained; the text stream's come from its BERT unless ``pretrained_text``
     is False (weights are loaded next, and ``tokenizer`` is the folder of the tokeniser saved with them).
@@ -119,28 +144,40 @@ class LangPose(nn.Module):
         """The baseline's global representation (Fig. 4a): mean of all pose features over T and J. (B, dim_rep)."""
         return self.pose_encoder.represent(self.pose_encoder.encode(x)[0]).mean((1, 2))
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``model.safetensors``, ``config.json`` and the text stream's ``tokenizer/`` into ``folder``: all that
-        `from_pretrained` needs, so that it loads without network and without the package its BERT came in."""
-        folder = Path(folder)
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write ``model.safetensors``, ``config.json`` and the text stream's ``tokenizer/``: all that `from_pretrained`
+        needs, so that it loads without network and without the package its BERT came in."""
         config = self.config
         if self.text_encoder is not None:
             bert = self.text_encoder.bert.config.to_dict()
             config = replace(config, bert={k: v for k, v in sorted(bert.items()) if isinstance(v, int | float | str)})
-            self.text_encoder.tokenizer.save_pretrained(folder / TOKENIZER)
-        with replacing(folder / WEIGHTS) as temporary:
+            self.text_encoder.tokenizer.save_pretrained(save_directory / TOKENIZER)
+        with replacing(save_directory / WEIGHTS) as temporary:
             save_file({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}, temporary)
-        with replacing(folder / CONFIG) as temporary:
+        with replacing(save_directory / CONFIG) as temporary:
             temporary.write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
 
+    def generate_model_card(self, **facts: Any) -> ModelCard:
+        """README.md of a saved model: what made it (``title``, ``facts``), ``metrics``, intended use, licence."""
+        texts = "Its text stream places clips and descriptions in one space."
+        return super().generate_model_card(
+            **{"title": "", "facts": {}, "metrics": {}, **facts},
+            streams=texts if self.text_encoder is not None else "It has no text stream: for fine-tuning and inference.",
+            frames=self.config.pose.maxlen,
+            parameters=sum(p.numel() for p in self.parameters()),
+            pose_parameters=sum(p.numel() for p in self.pose_encoder.parameters()),
+        )
+
     @classmethod
-    def from_pretrained(cls, folder: str | Path, text: bool = True) -> "LangPose":
+    def from_pretrained(cls, folder: str | Path, text: bool = True, **hub: Any) -> "LangPose":  # type: ignore[override]
         """Load what `save_pretrained` wrote, in evaluation mode. Runs nothing that stands in the files.
 
-        ``text`` False leaves out the text stream and the action head, for fine-tuning and inference (section 3.3).
-        Raises ``FileNotFoundError`` for a missing file and ``ValueError`` for one that is damaged or does not fit.
+        ``folder`` may also be a model's name on the hub ("owner/name"); ``hub`` goes to its download (``revision``,
+        ``token``, ``cache_dir``, ``local_files_only``, ...). ``text`` False leaves out the text stream and the action
+        head, for fine-tuning and inference (section 3.3). Raises ``FileNotFoundError`` for a missing file and
+        ``ValueError`` for one that is damaged or does not fit.
         """
-        folder = Path(folder)
+        folder = _locate(folder, hub)
         for name in (CONFIG, WEIGHTS):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name} is missing; a model folder holds {CONFIG} and {WEIGHTS}")

@@ -29,7 +29,8 @@ def main(profile: str, dataset: str, variant: str, seed_text: str) -> None:
     )
     parameters = {"finetune": asdict(config), "variant": variant}
     history = training_cell.run(out, task, config.training, seed, parameters, [folder, source])
-    training_cell.write(out, model, history, training_cell.final_metrics(history, config.training.keep))
+    facts = {"fine-tuned on": dataset, "variant": variant, "seed": seed}
+    training_cell.write(out, model, history, training_cell.final_metrics(history, config.training.keep), facts)
 
 
 if __name__ == "__main__":

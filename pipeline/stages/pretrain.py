@@ -16,9 +16,10 @@ def main(profile: str, variant_name: str, seed_text: str) -> None:
     seed, out = int(seed_text), layout.pretrained(profile, variant_name, int(seed_text))
     variant = params.section(profile, "variants", Variant, variant_name)
     base = layout.base(profile, seed)
+    facts = {"variant": variant_name, "alignment": variant.alignment, "masks": variant.masks or "none", "seed": seed}
     model = LangPose.from_pretrained(base)
     if not variant.pretraining:  # the baseline: the base weights, handed on
-        training_cell.write(out, model, pd.read_csv(base / "history.csv"), {"steps": 0})
+        training_cell.write(out, model, pd.read_csv(base / "history.csv"), {"steps": 0}, facts)
         return
 
     clips_config = params.section(profile, "clips", ClipsConfig)
@@ -43,7 +44,7 @@ def main(profile: str, variant_name: str, seed_text: str) -> None:
     inputs = [folder / "pairs.parquet", folder / "motions" / "sequences.parquet", folder / "views", base]
     parameters = {"pretrain": asdict(config), "clips": asdict(clips_config), "variant": asdict(variant)}
     history = training_cell.run(out, task, config.training, seed, parameters, inputs)
-    training_cell.write(out, model, history, training_cell.final_metrics(history, config.training.keep))
+    training_cell.write(out, model, history, training_cell.final_metrics(history, config.training.keep), facts)
 
 
 def with_action_head(model: LangPose, clips: PretrainClips, seed: int) -> tuple[LangPose, list[int]]:
