@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from langpose.skeleton import MPI_FROM_H36M, MPI_SCORED
+from langpose.skeleton import H36M_FROM_MPI, MPI_FROM_H36M, MPI_SCORED
 
 Array = TypeVar("Array", bound=Any)  # numpy array or torch tensor
 
@@ -154,6 +154,38 @@ def auc(
     errors = _scored_errors(pred, gt, skeleton)
     passed = len(thresholds) - np.searchsorted(thresholds, errors, side="right")  # thresholds strictly above the error
     return float(passed.mean() / len(thresholds) * 100)
+
+
+def mpi_inf_3dhp_table(
+    pred: Mapping[str, Array], gt: Mapping[str, Array], skeleton: str = "mpi_inf_3dhp"
+) -> dict[str, dict[str, float]]:
+    """PCK, AUC and MPJPE a test sequence and over all, as the Matlab evaluation of MPI-INF-3DHP prints them.
+
+    ``pred``, ``gt``: sequence name ("TS1" ... "TS6") → (F, 17, 3) mm, the valid frames only, in any place: the root is
+    subtracted here. Returns name → ``PCK``, ``AUC`` (%), ``MPJPE`` (mm, 17 joints), ``frames``;
+    the last name is "All", in which a frame counts alike whichever sequence it is from. docs/metrics.md applies it
+    to the files of P-STMO and MotionAGFormer. Raises ``ValueError`` where sequences or frames do not belong together.
+    """
+    if pred.keys() != gt.keys() or not gt:
+        raise ValueError(f"predictions of {sorted(pred)} and ground truth of {sorted(gt)}; expected the same sequences")
+    root = H36M_FROM_MPI[0] if skeleton == "mpi_inf_3dhp" else 0
+    both = {}
+    for name in gt:
+        try:
+            p, g = (np.asarray(value, dtype=np.float64) for value in _pair(pred[name], gt[name]))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        both[name] = p - p[..., root : root + 1, :], g - g[..., root : root + 1, :]
+    both["All"] = (np.concatenate([p for p, _ in both.values()]), np.concatenate([g for _, g in both.values()]))
+    return {
+        name: {
+            "PCK": pck(p, g, skeleton=skeleton),
+            "AUC": auc(p, g, skeleton=skeleton),
+            "MPJPE": float(mpjpe(p, g).mean()),
+            "frames": len(g),
+        }
+        for name, (p, g) in both.items()
+    }
 
 
 def h_mpjpe(action_mpjpe: Mapping[str, float], hard_actions: Sequence[str] = HARD_ACTIONS) -> float:

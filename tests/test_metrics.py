@@ -143,6 +143,32 @@ def test_pck_and_auc_equal_the_matlab_evaluation():
         assert metrics.auc(pred, gt) == pytest.approx(area[9], rel=1e-9)
 
 
+def test_the_table_of_mpi_inf_3dhp_takes_joints_in_any_place_and_weighs_frames():
+    pairs = {f"TS{i}": pair for i, pair in enumerate(sequences_of_mpi(), 1)}
+    shift = np.array([300.0, -200, 4000])
+    pred, gt = ({name: pair[side] + shift for name, pair in pairs.items()} for side in (0, 1))
+    table = metrics.mpi_inf_3dhp_table(pred, gt)
+    assert list(table) == [*pairs, "All"]
+    assert table["All"]["PCK"] == pytest.approx(71.875, rel=1e-9)
+    assert table["All"]["AUC"] == pytest.approx(39.904954, abs=1e-6)
+    assert table["All"]["MPJPE"] == pytest.approx(100.67359005116037, rel=1e-9)
+    assert table["All"]["frames"] == sum(len(p) for p, _ in pairs.values())
+    for name, (p, g) in pairs.items():
+        assert table[name]["PCK"] == pytest.approx(metrics.pck(p, g), rel=1e-9)
+        assert table[name]["MPJPE"] == pytest.approx(metrics.mpjpe(p, g).mean(), rel=1e-9)
+    order = list(H36M_FROM_MPI)
+    turned = [{name: joints[:, order] for name, joints in side.items()} for side in (pred, gt)]
+    assert metrics.mpi_inf_3dhp_table(*turned, skeleton="human36m")["All"] == pytest.approx(table["All"])
+
+
+def test_the_table_of_mpi_inf_3dhp_names_what_does_not_belong_together():
+    pose = np.zeros((3, 17, 3))
+    with pytest.raises(ValueError, match=r"predictions of \['TS1'\] and ground truth of \['TS2'\]"):
+        metrics.mpi_inf_3dhp_table({"TS1": pose}, {"TS2": pose})
+    with pytest.raises(ValueError, match=r"TS1: prediction \(3, 17, 3\) and ground truth \(2, 17, 3\)"):
+        metrics.mpi_inf_3dhp_table({"TS1": pose}, {"TS1": pose[:2]})
+
+
 def test_thresholds_are_strict():
     gt = np.zeros((1, 17, 3))
     at = shifted(gt, 150, 0, 0)
