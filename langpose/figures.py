@@ -1,4 +1,4 @@
-"""Figures 4 and 5 of the paper, drawn from measured embeddings and predictions."""
+"""Figures 2 to 5 of the paper: the masks on a clip, and pictures of measured embeddings and predictions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +43,48 @@ def draw_pose(axes: Any, pose: np.ndarray, hidden: np.ndarray | None = None, wid
         axes.plot(*pose[[parent, joint]].T, style, color=colour, linewidth=width, solid_capstyle="round")
     axes.set_aspect("equal")
     axes.axis("off")
+
+
+def masks_figure(path: Path, rows: Sequence[tuple[str, np.ndarray]], rate_hz: float, columns: int = 12) -> None:
+    """Figures 2 and 3 on a clip: what the model is shown, a row a corruption.
+
+    ``rows`` are (name, input (T, 17, 3): x, y, confidence). Visible joints stand where the input has them, limbs
+    between two of them paler the less confident; the clip as it is, the first of ``rows``, is faint behind.
+    Beside each row all its frames (right) and joints (down): white is hidden.
+    """
+    pyplot = _pyplot()
+    clean = rows[0][1]
+    figure, panels = pyplot.subplots(
+        len(rows), columns + 2, figsize=(1.0 * columns + 2.6, 1.28 * len(rows)), layout="constrained",
+        gridspec_kw={"width_ratios": [1.0] + [1] * columns + [2.2]},
+    )  # fmt: skip
+    low, high = clean[..., :2].min((0, 1)), clean[..., :2].max((0, 1))
+    middle, half = (low + high) / 2, 0.56 * (high - low).max()
+    shown = np.linspace(0, len(clean) - 1, columns).round().astype(int)
+    for (name, x), line in zip(rows, panels, strict=True):
+        line[0].text(0.0, 0.5, name, va="center", fontsize=8)
+        line[0].axis("off")
+        for frame, axes in zip(shown, line[1:-1], strict=True):
+            here, confidence = x[frame, :, :2], np.clip(x[frame, :, 2], 0, 1)
+            for parent, joint in LIMBS:
+                colour = LEFT_COLOUR if joint in LEFT else RIGHT_COLOUR if joint in RIGHT else MIDDLE_COLOUR
+                axes.plot(*clean[frame, [parent, joint], :2].T, color="#e4e6ea", linewidth=1.2)
+                if confidence[parent] > 0 and confidence[joint] > 0:
+                    alpha = 0.25 + 0.75 * float(min(confidence[parent], confidence[joint]))
+                    axes.plot(*here[[parent, joint]].T, color=colour, linewidth=1.2, alpha=alpha)
+            seen = confidence > 0
+            axes.scatter(*here[seen].T, s=3, color=MIDDLE_COLOUR, linewidths=0, zorder=3)
+            axes.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] + half, middle[1] - half))
+            axes.set_aspect("equal")
+            axes.axis("off")
+            if x is clean:
+                axes.set_title(f"{frame / rate_hz:.1f} s", fontsize=7)
+        line[-1].imshow(
+            np.where(x[..., 2].T > 0, 0.35 + 0.65 * x[..., 2].T, 0), cmap="Blues", vmin=0, vmax=1.3, aspect="auto",
+            interpolation="nearest",
+        )  # fmt: skip
+        line[-1].set(xticks=[], yticks=[])
+    _save(figure, path)
 
 
 def tsne_figure(
