@@ -98,10 +98,8 @@ class PretrainClips(_Windows):
         place = self.sequences.set_index("sequence").loc[self.pairs["sequence"]]
         self._row, self._frames = place["start"].to_numpy(), place["frames"].to_numpy()
         starts, stops = self.pairs["start"].to_numpy(), self.pairs["stop"].to_numpy()
-        core_start, core_stop, transition = starts, stops, np.zeros(len(starts), bool)
-        if "core_start" in self.pairs:  # pairs made by others may not say where the transition lies
-            core_start, core_stop = self.pairs["core_start"].to_numpy(), self.pairs["core_stop"].to_numpy()
-            transition = (self.pairs["kind"] == "transition").to_numpy()
+        core_start, core_stop = self.pairs["core_start"].to_numpy(), self.pairs["core_stop"].to_numpy()
+        transition = (self.pairs["kind"] == "transition").to_numpy()
         self._low, self._high = _first_frames(starts, stops, core_start, core_stop, transition, config.clip_len)
         self._middle = core_start + (core_stop - core_start - config.clip_len) // 2
         self.labels: list[str] = sorted(self.pairs["label"].unique())

@@ -95,16 +95,6 @@ def test_an_actions_clip_never_leaves_its_segment_where_that_is_long_enough(data
     assert min(firsts) == 50 and max(firsts) == 150 - 27
 
 
-def test_pairs_without_a_core_are_read_as_before(data, tmp_path):
-    for name in ("motions", "views"):
-        (tmp_path / name).symlink_to(data / name)
-    bare = pd.read_parquet(data / "pairs.parquet").drop(columns=["core_start", "core_stop"])
-    bare.to_parquet(tmp_path / "pairs.parquet")
-    old, new = (PretrainClips(root, config(27), ["train"], seed=1) for root in (tmp_path, data))
-    np.testing.assert_array_equal(old[7]["motion"], new[7]["motion"])
-    assert len(frames_of(old[0]["motion"])) == 27
-
-
 def test_a_data_set_is_pickled_without_its_motion(data):
     for clips in (PretrainClips(data, config(27), ["train"], 3), MotionClips(data, config(27), ["train"], 9, 3)):
         clips.set_epoch(4)

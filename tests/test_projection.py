@@ -154,7 +154,8 @@ def data(tmp_path_factory):
         (2, "b1", 2, 9, "run", "action", ["run"], "train"),
         (3, "v1", 0, 60, "walk", "action", ["walk"], "val"),
     ]
-    pd.DataFrame(rows, columns=columns).to_parquet(root / "pairs.parquet")
+    pairs = pd.DataFrame(rows, columns=columns)
+    pairs.assign(core_start=pairs["start"], core_stop=pairs["stop"]).to_parquet(root / "pairs.parquet")
     return root
 
 

@@ -100,7 +100,7 @@ def main() -> None:
     _remember(raw, path)
 
 
-MEMORY = Path("work") / "paper-raw-hashes.json"
+MEMORY = layout.work(PROFILE, "raw-hashes.json")
 
 
 def _stamp(file: Path) -> list[int]:

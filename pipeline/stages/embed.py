@@ -53,9 +53,9 @@ def main(profile: str, variant: str, seed_text: str) -> None:
                 )  # clean 2D, full confidence
                 averages.append(model.average_pool(x).cpu())
                 poses.append(model.encode_pose(x).cpu())
-        text = model.encode_text(clips.labels).cpu().numpy() if alignment in ALIGNED else None
         names = np.unique([c[0] for c in clips.pairs["categories"] if len(c)])
-        class_text = model.encode_text(names.tolist()).cpu().numpy() if alignment in ALIGNED else None
+        texts = [*clips.labels, *names.tolist()]
+        text = model.encode_text(texts).cpu().numpy() if alignment in ALIGNED else None
     average, pose = torch.cat(averages).numpy(), torch.cat(poses).numpy()
     passes = config.clips_per_pair
     label = np.tile(clips.label_index, passes)
@@ -68,9 +68,10 @@ def main(profile: str, variant: str, seed_text: str) -> None:
     k, known = config.neighbours, category != ""
     features = pose if alignment != "none" else average
     metrics = embeddings.nearest_neighbours(features[known], category[known], recording[known], k)
-    if text is not None and class_text is not None:
+    if text is not None:
+        label_text, class_text = np.split(text, [len(clips.labels)])
         metrics |= embeddings.zero_shot(pose[known], class_text, np.searchsorted(names, category[known]))
-        metrics |= embeddings.retrieval(pose, text, label)
+        metrics |= embeddings.retrieval(pose, label_text, label)
     folder = layout.embedded(profile, variant, seed)
     with replacing(folder / "embeddings.npz") as temporary, open(temporary, "wb") as handle:
         np.savez_compressed(

@@ -85,6 +85,14 @@ def steps(profile: str, axes: dict[str, Any]) -> str:
     return f"Steps trained: {', '.join(parts)}."
 
 
+def protocols(profile: str, axes: dict[str, Any]) -> str:
+    """One sentence on which protocol the scores follow: published numbers come from `reference`."""
+    sections = params.load(profile)["evaluate"]
+    named = ", ".join(f"{dataset} {sections[dataset].get('protocol', 'reference')}" for dataset in axes["datasets"])
+    text = f"Protocol: {named} (reference: the published evaluation, its quirks included; exact: without them)."
+    return text + (" Scores under exact do not compare with quoted ones." if "exact" in named else "")
+
+
 def listing(
     scores: pd.DataFrame, axes: dict[str, Any], name: str, title: str, prefix: str, datasets: list[str]
 ) -> Table:
@@ -217,7 +225,7 @@ def main(profile: str) -> None:
     parameters = Path(f"profiles/{profile}.yaml").read_text(encoding="utf-8")
     values = json.dumps(params.load(profile), sort_keys=True)  # a comment is no parameter
     knobs = hashlib.sha256(values.encode()).hexdigest()[:12]
-    notes = [steps(profile, axes), spread(scores, axes)]
+    notes = [steps(profile, axes), spread(scores, axes), protocols(profile, axes)]
     if config.warning:
         notes.append(config.warning)
     notes.append(f"Profile {profile}, inputs {inputs}, parameters {knobs}.")
@@ -236,6 +244,7 @@ def main(profile: str) -> None:
         "data sets": ", ".join(axes["datasets"]),
         "seeds": ", ".join(map(str, axes["seeds"])),
         "training": notes[0],
+        "protocol": notes[2],
         "made by": f"make repro PROFILE={profile}",
     }
     with replacing_folder(layout.report(profile)) as folder:
