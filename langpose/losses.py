@@ -80,7 +80,7 @@ def similarity_targets(
     """Soft y_ij: (1 - share) `uniform_targets` + share · softmax_j(h_W^i · h_W^j / τ). (B, B + M), rows sum to 1.
 
     Not in the paper: a "ground-truth similarity score" that gives related descriptions their part. The similarity
-    of the texts is taken as it stands, without gradient; a share below 1 keeps each text's own clips the best answer.
+    of the texts is taken as it stands, without gradient; a share below 1 leaves each text's label its own part.
     """
     if not 0 <= share < 1:
         raise ValueError(f"the share of the texts' similarity must be at least 0 and below 1, found {share}")
@@ -110,7 +110,7 @@ def focal_kl(
     ``h_pose``, ``h_text`` (B, D); ``labels`` (B,) long, equal for equal texts, from which y is made
     (`uniform_targets`); or ``targets`` (B, B + M) ≥ 0, rows summing to 1, in their place. ``memory``: M further pairs,
     positives where their label is the same, negatives elsewhere. γ = 0 and one-hot y is `infonce`. Eq. 1 is pose →
-    text; ``symmetric`` averages with text → pose.
+    text; ``symmetric`` averages with text → pose, for which row i of y, how alike pair i and pair j are, is the same.
     Deviation: a mean over the batch instead of a sum. With γ > 0 single terms, and so the loss, can be below 0 where y
     is not one-hot; the printed equation has that.
     """
@@ -125,9 +125,7 @@ def focal_kl(
     loss = _focal_kl(to_text, y, gamma)
     if not symmetric:
         return loss
-    batch = len(y)
-    y_text = torch.cat([y[:, :batch].T, y[:, batch:]], 1)
-    return (loss + _focal_kl(to_pose, y_text / y_text.sum(1, keepdim=True).clamp_min(1e-12), gamma)) / 2
+    return (loss + _focal_kl(to_pose, y, gamma)) / 2
 
 
 def action_loss(logits: Tensor, classes: Tensor) -> Tensor:

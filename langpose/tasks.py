@@ -172,7 +172,7 @@ class PretrainConfig:
     symmetric: bool = False
     """Also align text → pose. Eq. 1 is pose → text alone."""
     memory: int = 0
-    """Pairs of earlier batches that are compared with too; 0: K is the rest of the batch. Not in the paper."""
+    """Earlier pairs, of batches or of their parts, to compare with too; 0: K is the batch's rest. Not in the paper."""
     soft_targets: float = 0.0
     """Share of y_j by the texts' similarity (focal_kl); 0: clips with the same label alone. Not in the paper."""
     sampling: Literal["uniform", "inverse_sqrt"] = "uniform"

@@ -45,7 +45,7 @@ class TrainingConfig:
     batch_size: int = 16
     """Clips a step (paper 4.1)."""
     accumulate: int = 1
-    """Parts that a batch is computed in, to save memory. The alignment's negatives are then the part's."""
+    """Parts a batch is computed in, to save memory. The alignment's negatives are then the part's (and a memory's)."""
     learning_rate: float = 2e-4
     """AdamW's. Not in the paper: MotionBERT fine-tunes with it."""
     weight_decay: float = 0.01
