@@ -168,6 +168,8 @@ def mpi_inf_3dhp_table(
     """
     if pred.keys() != gt.keys() or not gt:
         raise ValueError(f"predictions of {sorted(pred)} and ground truth of {sorted(gt)}; expected the same sequences")
+    if "All" in gt:
+        raise ValueError("a sequence is named 'All', which is the name of the whole; name it otherwise")
     root = H36M_FROM_MPI[0] if skeleton == "mpi_inf_3dhp" else 0
     both = {}
     for name in gt:

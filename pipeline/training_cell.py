@@ -11,7 +11,7 @@ import torch
 
 from langpose import checkpoints
 from langpose.model.langpose import LangPose
-from langpose.storage import replacing_folder
+from langpose.storage import replacing_folder, sha256
 from langpose.training import Task, TrainingConfig, TrainingDivergedError, train
 from pipeline import layout
 
@@ -25,6 +25,15 @@ DATA = {
     "paper": "AMASS and BABEL; after fine-tuning Human3.6M or MPI-INF-3DHP: non-commercial research",
 }
 """What a profile's models are made from, for their cards."""
+
+
+START = "start"
+"""The fact that is handed on from a model to those that are trained from it: the very first weights."""
+
+
+def file_fact(path: Path) -> str:
+    """A file by its name and content, wherever it lies."""
+    return f"{path.name} (sha256 {sha256(path)})"
 
 
 def run(
@@ -59,12 +68,14 @@ def write(
 ) -> None:
     """A model's folder: weights, config, model card, history.csv and metrics.json, whole or not at all.
 
-    ``facts`` stand in the card beside the profile and its data: what the stage was told.
+    ``facts`` stand in the card beside the profile and its data: what the stage was told, and what the weights that it
+    began with were said to start from.
     """
     profile, stage, cell = out.parts[1:]
+    start = {name: value for name, value in model.provenance.get("facts", {}).items() if name == START}
     card = {
         "title": f"{stage} {cell}, profile {profile}",
-        "facts": {"profile": profile, "data": DATA.get(profile, "the profile's own"), "stage": stage, **facts},
+        "facts": {"profile": profile, "data": DATA.get(profile, "the profile's own"), "stage": stage, **start, **facts},
         "metrics": dict(metrics),
     }
     with replacing_folder(out) as temporary:

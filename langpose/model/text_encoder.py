@@ -36,6 +36,17 @@ class TextConfig:
             raise ValueError(f"max_length is {self.max_length}; expected at least 3, [CLS], a word and [SEP]")
 
 
+_BERT_SIZES = (
+    "model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "hidden_act", "max_position_embeddings", "type_vocab_size", "layer_norm_eps", "pad_token_id",
+)  # fmt: skip
+
+
+def bert_sizes(config: dict[str, Any]) -> dict[str, Any]:
+    """Of a BERT's configuration what decides its shape and arithmetic: no paths, versions, or names of code."""
+    return {name: config[name] for name in _BERT_SIZES if name in config}
+
+
 def locate(name: str) -> str:
     """Folder or hub name that ``name`` stands for."""
     if name != MINILM:
@@ -90,11 +101,11 @@ class TextEncoder(nn.Module):
                     )
                 else:
                     sizes = bert if bert is not None else BertConfig.from_pretrained(place).to_dict()
-                    sizes = {**sizes, "num_hidden_layers": config.layers}
+                    sizes = {**bert_sizes(sizes), "num_hidden_layers": config.layers}
                     self.bert = BertModel(BertConfig.from_dict(sizes), add_pooling_layer=False)
             if tokenizer is not None:
                 place, local = str(tokenizer), True
-            self.tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=local)
+            self.tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=local, trust_remote_code=False)
         finally:
             quiet.setLevel(level)
             if bars:

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 
@@ -19,9 +20,10 @@ def main(profile: str, seed_text: str) -> None:
     model_config = params.section(profile, "model", LangPoseConfig)
     model = LangPose(model_config, seed)
 
-    facts = {"seed": seed, "start": config.checkpoint or "none: trained from new weights"}
+    facts = {"seed": seed, training_cell.START: "new weights"}
     if config.checkpoint is not None:  # MotionBERT's released weights, as the paper
         new = start_from(model, config.checkpoint)
+        facts[training_cell.START] = training_cell.file_fact(Path(config.checkpoint))
         print(f"{config.checkpoint}: loaded; new, and trained from here on: {', '.join(new)}", file=sys.stderr)
         training_cell.write(out, model, pd.DataFrame({"epoch": [0], "step": [0]}), {"steps": 0}, facts)
         return

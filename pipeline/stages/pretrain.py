@@ -53,6 +53,7 @@ def with_action_head(model: LangPose, clips: PretrainClips, seed: int) -> tuple[
     names = sorted(set(first) - {""})
     headed = LangPose(replace(model.config, action_classes=names), seed)
     headed.load_state_dict(model.state_dict(), strict=False)
+    headed.provenance = model.provenance
     return headed, [names.index(c) if c else -1 for c in np.asarray(first[clips.labels])]
 
 
