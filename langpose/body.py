@@ -16,12 +16,13 @@ AMASS metres, z up. No deviation from the model: only exact zeros are skipped.
 """
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from langpose.sources.plain_arrays import read_npy, read_npz
 
 NUM_VERTICES = 6890
 NUM_BONES = 52
@@ -60,7 +61,15 @@ def read_model(path: PathLike) -> dict[str, np.ndarray]:
             raise ValueError(f"{path}: '{key}' is {found}, an SMPL-H model has ({wanted})")
         if not np.isfinite(arrays[key]).all():
             raise ValueError(f"{path}: '{key}' holds NaN or infinite values; download the model again")
+    for key in ("J_regressor", "weights"):
+        sums = arrays[key].sum(1, dtype=np.float64)
+        if not np.abs(sums - 1).max() < 1e-3:
+            raise ValueError(
+                f"{path}: rows of '{key}' sum to 1 in an SMPL-H model, these to {sums.min():.4g}..{sums.max():.4g}"
+            )
     parents = arrays["kintree_table"][0].astype(np.int64)
+    if (parents != arrays["kintree_table"][0]).any():
+        raise ValueError(f"{path}: 'kintree_table' holds fractions; expected the numbers of bones")
     parents[0] = -1  # files hold 2**32 - 1
     if any(not 0 <= parent < bone for bone, parent in enumerate(parents) if bone):
         raise ValueError(f"{path}: 'kintree_table' is not a tree whose parents come first: {parents.tolist()}")
@@ -75,10 +84,10 @@ def read_regressor(path: PathLike) -> np.ndarray:
         raise FileNotFoundError(
             f"no Human3.6M joint regressor at {path}; it is Pose2Mesh's J_regressor_h36m_correct.npy (17, 6890)"
         )
-    try:
-        regressor = np.load(path, allow_pickle=False).astype(np.float64)
-    except (EOFError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a plain npy array ({error})") from error
+    regressor = read_npy(path, "get the file again")
+    if regressor.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: holds {regressor.dtype}, expected numbers")
+    regressor = regressor.astype(np.float64)
     if regressor.shape != (17, NUM_VERTICES):
         raise ValueError(f"{path}: is {regressor.shape}, expected (17, {NUM_VERTICES}): joints x SMPL vertices")
     sums = regressor.sum(1)
@@ -300,17 +309,15 @@ def _with_ancestors(bones: set[int], parents: np.ndarray) -> np.ndarray:
 
 
 def _read_npz(path: PathLike, keys: list[str], what: str) -> dict[str, np.ndarray]:
-    """The named arrays of an npz file, never unpickling; ValueError naming the file and what is wrong with it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-        missing = [key for key in keys if key not in names]
-        if not missing:
-            with np.load(path, allow_pickle=False) as arrays:
-                return {key: arrays[key] for key in keys}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: cannot be read as an npz of plain arrays ({error}); download it again") from error
-    raise ValueError(f"{path}: is not {what}: {', '.join(missing)} missing; it holds {', '.join(names)}")
+    """The named arrays of numbers of an npz file; ValueError naming the file and what is wrong with it."""
+    arrays, names = read_npz(Path(path), keys, "download it again")
+    missing = [key for key in keys if key not in arrays]
+    if missing:
+        raise ValueError(f"{path}: is not {what}: {', '.join(missing)} missing; it holds {', '.join(names)}")
+    for key, array in arrays.items():
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"{path}: '{key}' holds {array.dtype}, {what} has numbers")
+    return arrays
 
 
 def _read_soft(path: PathLike) -> np.ndarray:

@@ -162,7 +162,7 @@ def test_nan_is_refused_with_file_key_and_frame(key, written, models):
     ("changes", "message"),
     [
         ({"mocap_framerate": None}, r"no frame rate \(mocap_framerate or mocap_frame_rate\).*none is assumed"),
-        ({"mocap_framerate": np.array(0.0)}, r"'mocap_framerate' is 0\.0; expected a positive"),
+        ({"mocap_framerate": np.array(0.0)}, r"'mocap_framerate' is 0\.0; expected frames per second"),
         ({"mocap_framerate": np.array(np.nan)}, r"'mocap_framerate' is nan"),
         ({"mocap_framerate": np.array("fast")}, r"'mocap_framerate' is .*fast.*; expected one number"),
         ({"mocap_framerate": np.array([60.0, 120.0])}, r"'mocap_framerate' is .*; expected one number"),
@@ -274,7 +274,7 @@ def test_a_single_array_under_the_name_of_an_npz_is_refused_by_name(models, tmp_
     path = tmp_path / "single_poses.npz"
     with open(path, "wb") as handle:
         np.save(handle, np.zeros((3, 156)))
-    with pytest.raises(ValueError, match=r"single_poses\.npz: not a readable npz file \(it holds a single array\)"):
+    with pytest.raises(ValueError, match=r"single_poses\.npz: not a readable npz file \(it holds a single array"):
         amass.read(path, models)
 
 

@@ -189,7 +189,7 @@ def test_wrong_files_are_named_with_what_is_wrong(standin: Path, tmp_path: Path)
     with pytest.raises(ValueError, match=r"other\.npz: is not an SMPL-H model: shapedirs"):
         ReducedBody.load(tmp_path / "other.npz", regressor)
     (tmp_path / "cut.npz").write_bytes(model.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"cut\.npz: cannot be read"):
+    with pytest.raises(ValueError, match=r"cut\.npz: not a readable npz file"):
         ReducedBody.load(tmp_path / "cut.npz", regressor)
     np.save(tmp_path / "half.npy", np.load(regressor) / 2)
     with pytest.raises(ValueError, match="rows of a joint regressor sum to 1"):

@@ -9,10 +9,8 @@ takes the female body for every gender but male; here a file is read, or refused
 """
 
 import functools
-import math
+import os
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +19,7 @@ import numpy as np
 
 from langpose.body import POSE_SIZE, ReducedBody
 from langpose.sources.motion import Motion, check_motion, resample
+from langpose.sources.plain_arrays import read_npz
 
 REGRESSOR = "J_regressor_h36m_correct.npy"
 
@@ -113,7 +112,9 @@ def find(folder: str | Path) -> list[Path]:
         raise FileNotFoundError(
             f"{folder}: no such folder; place AMASS's SMPL+H G archives there, unpacked: <Subset>/<subject>/*_poses.npz"
         )
-    found = sorted(folder.rglob("*.npz"), key=lambda path: path.relative_to(folder).as_posix())
+    walk = os.walk(folder, followlinks=True)  # subsets may lie on another disk
+    files = (Path(place, name) for place, _, names in walk for name in names if name.endswith(".npz"))
+    found = sorted(files, key=lambda path: path.relative_to(folder).as_posix())
     if not found:
         raise FileNotFoundError(f"{folder}: holds no .npz file; expected AMASS's <Subset>/<subject>/*_poses.npz")
     return found
@@ -210,20 +211,7 @@ def _arrays(npz: Path) -> dict[str, np.ndarray]:
     wanted = {*_RATE_KEYS, *_SPLIT_POSES, "poses", "trans", "betas", "dmpls", "gender", "surface_model_type"}
     if not npz.is_file():
         raise FileNotFoundError(f"{npz}: no such motion file")
-    try:
-        # opened here: numpy leaves a file that turns out to be no zip open
-        with open(npz, "rb") as handle:
-            archive = np.load(handle, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
-            keys = list(archive.files)
-            arrays = {key: archive[key] for key in keys if key in wanted}
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise ValueError(f"{npz}: holds pickled objects, which are not read; expected plain arrays") from error
-        raise ValueError(f"{npz}: not a readable npz file ({error}); get the file again") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise ValueError(f"{npz}: truncated or damaged npz file ({error}); get the file again") from error
+    arrays, keys = read_npz(npz, wanted, "get the file again")
     if "poses" not in arrays and "root_orient" not in arrays:
         raise NoMotionError(f"{npz}: holds no poses (only {', '.join(sorted(keys))}): a body without motion, skipped")
     kind = str(_scalar(arrays, "surface_model_type", npz)) if "surface_model_type" in arrays else "smplh"
@@ -245,8 +233,8 @@ def _rate(arrays: dict[str, np.ndarray], npz: Path) -> float:
         rate_hz = float(_scalar(arrays, key, npz))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{npz}: '{key}' is {arrays[key]!r}; expected one number") from error
-    if not (math.isfinite(rate_hz) and rate_hz > 0):
-        raise ValueError(f"{npz}: '{key}' is {rate_hz!r}; expected a positive number of frames per second")
+    if not 1 <= rate_hz <= 1000:
+        raise ValueError(f"{npz}: '{key}' is {rate_hz!r}; expected frames per second, in AMASS 30 to 250")
     return rate_hz
 
 
