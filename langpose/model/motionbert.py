@@ -10,6 +10,7 @@ import os
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -62,6 +63,13 @@ def _read(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"PK"
+        if zipped:  # torch looks at no checksum, and takes a member that is marked as a folder for nothing
+            with zipfile.ZipFile(path) as archive:
+                folders = [info.filename for info in archive.infolist() if info.external_attr & 0x10]
+                if damaged := archive.testzip() or next(iter(folders), None):
+                    raise ValueError(f"'{damaged}' in it is not what was written")
         with warnings.catch_warnings(), torch.serialization.safe_globals(_ADMITTED):
             warnings.simplefilter("ignore")  # on pickle protocols: what matters is whether it loads
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -91,6 +99,12 @@ def _tensors(content: Any, where: str) -> dict[str, Tensor]:
             f"{where}: expected a checkpoint with 'model_pos', or a dict of tensors; '{wrong[0]}' is neither. "
             "MotionBERT's mesh and action checkpoints hold other networks"
         )
+    for name, value in content.items():
+        plain = value.layout == torch.strided and value.device.type != "meta" and value.is_floating_point()
+        plain = plain and value.numel() * value.element_size() <= value.untyped_storage().nbytes()  # no view of a few
+        if not plain or not bool(value.isfinite().all()):
+            fault = "holds NaN or infinity" if plain else f"is {value.layout}, {value.dtype}, {tuple(value.shape)}"
+            raise ValueError(f"{where}: '{name}' {fault}; expected dense, finite floating-point weights")
     return {str(name).removeprefix(_PREFIX): value for name, value in content.items()}
 
 

@@ -5,6 +5,7 @@ frame, a line of angles for every bone that can move. `langpose.sources.cmu` tur
 """
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -12,6 +13,8 @@ from typing import NoReturn
 import numpy as np
 
 from langpose.sources.motion import spans
+
+_FRAME_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 
 LENGTH_UNIT = 0.45
 """The only ``units length`` understood: lengths are in 1/0.45 inch. What another number means is not documented."""
@@ -237,7 +240,7 @@ def _read_lines(path: Path, body: bytes, line: int, skeleton: Skeleton) -> tuple
         words = text.split()
         if not words or words[0].startswith("#"):
             continue
-        if len(words) == 1 and words[0].lstrip("+-").isdigit():
+        if len(words) == 1 and _FRAME_NUMBER.fullmatch(words[0]):
             if frames:
                 close(at - 1, last=False)
                 if int(words[0]) != numbers[-1] + 1:
@@ -258,6 +261,8 @@ def _read_lines(path: Path, body: bytes, line: int, skeleton: Skeleton) -> tuple
             fail(at, f"bone '{name}' has {len(words) - 1} values, expected {len(channels[name])} "
                      f"({' '.join(channels[name])}){cut}")  # fmt: skip
         frames[-1][name] = [_float(word, f"{path}:{at}: bone '{name}' in frame {numbers[-1]}") for word in words[1:]]
+    if not frames:
+        fail(line, "holds no frames; fetch it again")
     close(line + len(lines) - 1, last=True)
     rows = [[value for name in channels for value in frame[name]] for frame in frames]
     return np.array(numbers), np.array(rows, dtype=np.float64)

@@ -7,7 +7,7 @@ Nothing is merged or resolved here: see `langpose.pairs`.
 
 import hashlib
 import json
-import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,6 +24,9 @@ COLUMNS = (
     "babel_sid", "feat_p", "sequence", "split", "dense", "annotation", "level", "start_s", "stop_s", "label",
     "raw_label", "proc_label", "categories",
 )  # fmt: skip
+
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # may be half of a character that utf-16 writes in two
 
 
 def read(folder: str | Path, text: Literal["proc_label", "raw_label"] = "proc_label") -> pd.DataFrame:
@@ -127,9 +130,12 @@ def _entries(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
         if not path.is_file():
             continue
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not valid JSON ({error}); get the file again") from error
+            text = path.read_text(encoding="utf-8")
+            values = json.loads(text)
+            if _HALF.search(text):
+                json.dumps(values, ensure_ascii=False).encode()  # half of a character in some text is an error here
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: not valid JSON ({str(error)[:200]}); get the file again") from error
         if not isinstance(values, dict):
             raise ValueError(f"{path}: holds a {type(values).__name__}; expected an object {{sequence number: entry}}")
         for sid, entry in values.items():
@@ -164,6 +170,8 @@ def _field(values: dict[str, Any], key: str, kind: type, where: str) -> Any:
     value = values[key]
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(f"{where}: field '{key}' is {value!r}; expected {kind.__name__}")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError(f"{where}: field '{key}' is {value!r:.40}; expected a number of at most 18 digits")
     return value
 
 
@@ -171,8 +179,8 @@ def _seconds(values: dict[str, Any], key: str, where: str) -> float:
     if key not in values:
         raise ValueError(f"{where}: field '{key}' is missing")
     value = values[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{where}: field '{key}' is {value!r}; expected a number of seconds")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
+        raise ValueError(f"{where}: field '{key}' is {value!r:.40}; expected a number of seconds")
     return float(value)
 
 

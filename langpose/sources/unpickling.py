@@ -299,7 +299,9 @@ def load_object_npz(path: str | os.PathLike[str], key: str = "data", limit_bytes
                 value = restricted_load(file, object_arrays=True, name=where)
                 while file.read(2**20):  # to the end, where the archive's checksum is verified
                     pass
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except ValueError:
+            raise
+        except Exception as error:  # a damaged archive raises nearly anything
             raise ValueError(f"{where}: the archive is damaged ({error}). Copy or download it again") from error
     if not isinstance(value, np.ndarray) or value.shape != shape:
         raise ValueError(f"{where}: the header says shape {shape}, the content says otherwise; the file is damaged")
@@ -314,7 +316,7 @@ def _object_header(file: Any, where: str) -> tuple[int, ...]:
         if version not in read:
             raise ValueError(f"format version {version}")
         shape, _, dtype = read[version](file, max_header_size=10_000)
-    except ValueError as error:
+    except Exception as error:  # numpy parses it as Python, and raises whatever comes of a damaged one
         raise ValueError(f"{where}: not a readable .npy header ({str(error)[:200]})") from error
     if dtype != np.dtype(object):
         raise ValueError(f"{where}: is an array of {dtype}; expected one object (a dictionary), as P-STMO writes it")
