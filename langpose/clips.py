@@ -23,7 +23,7 @@ class ClipsConfig:
     clip_len: int = 243
     """T, frames a clip (paper 4.1)."""
     scale: float = 0.298
-    """Model units a metre. Not in the paper: MotionBERT's, which brings a person to about [-0.5, 0.5]."""
+    """Model units a metre. Not in the paper: MotionBERT's, which brings a person to about half a unit."""
     center: Literal["clip", "none"] = "clip"
     """clip: the root's mean position over the clip is taken off, as a crop round the person would. Not in the paper;
     MotionBERT keeps the absolute position ("none"), which depends on where the capture volume's origin lies."""
@@ -50,7 +50,8 @@ class _Windows(torch.utils.data.Dataset[dict[str, Any]]):
             raise ValueError(f"{folder}: views have {len(self.views[0])} frames, sequences.parquet says {stored}")
 
     def _open(self) -> list[np.ndarray]:
-        return [np.load(self.folder / "views" / f"{view}.npy", mmap_mode="r") for view in self.config.views]
+        maps = [np.load(self.folder / "views" / f"{view}.npy", mmap_mode="r") for view in self.config.views]
+        return [np.asarray(view) for view in maps]  # plain arrays over the maps: a memmap's slices cost more
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "views": None}  # a memory map would be pickled with all it maps
@@ -70,7 +71,8 @@ class _Windows(torch.utils.data.Dataset[dict[str, Any]]):
         else:
             motion = self.views[view][row + np.clip(np.arange(start, start + length), 0, frames - 1)]
         if self.config.center == "clip":
-            motion -= motion[:, 0].mean(0)
+            flat = motion.reshape(length, -1)  # three columns a joint: numpy is slow on rows of three
+            flat -= np.tile(motion[:, 0].mean(0), motion.shape[1])
         motion *= self.config.scale
         return motion
 
@@ -104,6 +106,7 @@ class PretrainClips(_Windows):
         self._middle = core_start + (core_stop - core_start - config.clip_len) // 2
         self.labels: list[str] = sorted(self.pairs["label"].unique())
         index = {label: i for i, label in enumerate(self.labels)}
+        self._pair = self.pairs["pair"].to_numpy()
         self.label_index = self.pairs["label"].map(index).to_numpy(dtype=np.int64)
 
     def __len__(self) -> int:
@@ -121,7 +124,7 @@ class PretrainClips(_Windows):
         if frames >= self.config.clip_len:  # stay inside the recording where it is long enough
             start = min(max(start, 0), frames - self.config.clip_len)
         motion = self._cut(int(self._row[item]), frames, start, view)
-        return {"motion": motion, "label_index": int(self.label_index[item]), "pair": int(self.pairs["pair"].iat[item])}
+        return {"motion": motion, "label_index": int(self.label_index[item]), "pair": int(self._pair[item])}
 
 
 def _first_frames(

@@ -17,6 +17,7 @@ Where several people annotated a recording, neighbours are looked for among one 
 two of them gave to the same frames makes one pair.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,8 +82,9 @@ def make_pairs(
     dropped = dict.fromkeys(reasons, 0)
     rows: list[tuple[Any, ...]] = []
     for (recording, _), group in labels.groupby(["sequence", "annotation"], sort=True):
-        actions = group[group["kind"] == "action"]
-        for segment in group.sort_values(["start_s", "stop_s", "label"], kind="stable").itertuples():
+        segments = list(group.sort_values(["start_s", "stop_s", "label"], kind="stable").itertuples())
+        actions = [segment for segment in segments if segment.kind == "action"]
+        for segment in segments:
             start_s, stop_s, label = segment.start_s, segment.stop_s, segment.label
             categories = list(segment.categories)
             if segment.kind == TRANSITION:
@@ -117,20 +119,16 @@ def make_pairs(
                    "by split": pairs["split"].value_counts().sort_index().to_dict()}  # fmt: skip
 
 
-def _neighbours(segment: Any, actions: pd.DataFrame) -> tuple[Any, Any] | None:
-    """The actions before and after a transition, by the module's rule."""
-    before = actions[actions["start_s"] < segment.start_s]
-    after = actions[actions["stop_s"] > segment.stop_s]
-    after = after[after["start_s"] > segment.start_s]
-    before = before[before["stop_s"] < segment.stop_s]
-    if before.empty or after.empty:
+def _neighbours(segment: Any, actions: Sequence[Any]) -> tuple[Any, Any] | None:
+    """The actions before and after a transition, by the module's rule: the nearest, and of these the longest."""
+    before = [a for a in actions if a.start_s < segment.start_s and a.stop_s < segment.stop_s]
+    after = [a for a in actions if a.stop_s > segment.stop_s and a.start_s > segment.start_s]
+    if not before or not after:
         return None
-
-    def nearest(table: pd.DataFrame, distance: pd.Series) -> Any:
-        ranked = table.assign(distance=distance.abs(), length=table["start_s"] - table["stop_s"])
-        return next(ranked.sort_values(["distance", "length", "label"], kind="stable").itertuples())
-
-    return nearest(before, before["stop_s"] - segment.start_s), nearest(after, after["start_s"] - segment.stop_s)
+    return (
+        min(before, key=lambda a: (abs(a.stop_s - segment.start_s), a.start_s - a.stop_s, a.label)),
+        min(after, key=lambda a: (abs(a.start_s - segment.stop_s), a.start_s - a.stop_s, a.label)),
+    )
 
 
 def _frames(

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import track
+from threadpoolctl import threadpool_limits
 
 from langpose.cameras import front_view, side_view
 from langpose.sources.motion import Motion, good_pieces, resample
@@ -117,7 +118,8 @@ def _outcomes(jobs: Sequence[Job], config: ProjectConfig, work: Path) -> Iterabl
     if workers == 1 or len(tasks) < 4:
         paths = list(track(map(_run, tasks), **show))  # type: ignore[arg-type]
     else:
-        with ProcessPoolExecutor(workers) as pool:
+        # one thread of BLAS each: one a core in each of them made it three times slower
+        with ProcessPoolExecutor(workers, initializer=threadpool_limits, initargs=(1,)) as pool:
             paths = list(track(pool.map(_run, tasks, chunksize=1), **show))  # type: ignore[arg-type]
     for job, path in zip(jobs, paths, strict=True):
         with np.load(path, allow_pickle=False) as part:
@@ -161,13 +163,12 @@ def project(jobs: Sequence[Job], motions: Path, views: Path, config: ProjectConf
         table.to_parquet(new_motions / "sequences.parquet")
         manifest = pd.DataFrame(listed, columns=["recording", "status", "frames", "note"])
         manifest.to_csv(new_motions / "manifest.csv", index=False, lineterminator="\n")
-        joints = np.load(joints_path, mmap_mode="r", allow_pickle=False)
         with replacing_folder(views) as new_views:
             for name, view in (("front", front_view), ("side", side_view)):
-                with open(new_views / f"{name}.npy", "wb") as handle:
-                    handle.write(_npy_header(total))
-                    for start in range(0, total, _BLOCK):
-                        handle.write(view(joints[start : start + _BLOCK]).astype(np.float32).tobytes())
+                with open(new_views / f"{name}.npy", "wb") as handle, open(joints_path, "rb") as stored:
+                    handle.write(stored.read(len(_npy_header(total))))
+                    while len(block := np.frombuffer(stored.read(_BLOCK * 17 * 3 * 4), "<f4")):
+                        handle.write(view(block.reshape(-1, 17, 3)).astype(np.float32).tobytes())
 
 
 def _npy_header(frames: int) -> bytes:

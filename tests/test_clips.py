@@ -102,4 +102,4 @@ def test_a_data_set_is_pickled_without_its_motion(data):
         assert len(sent) < clips.views[0].nbytes / 2
         again = pickle.loads(sent)
         np.testing.assert_array_equal(again[0]["motion"], clips[0]["motion"])
-        assert isinstance(again.views[0], np.memmap) and again.epoch == 4
+        assert isinstance(again.views[0].base, np.memmap) and again.epoch == 4

@@ -134,7 +134,7 @@ def read(path: str | os.PathLike[str]) -> Human36M:
     if not isinstance(content, dict) or not {"train", "test"} <= content.keys():
         found = sorted(map(str, content))[:10] if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: expected a dictionary with 'train' and 'test', found {found}")
-    train, test = (_part(content[split], split, f"{path} [{split}]") for split in ("train", "test"))
+    train, test = (_part(content.pop(split), split, f"{path} [{split}]") for split in ("train", "test"))
     counts = (data := Human36M(train, test)).counts()
     subjects = {split: set(table["subject"]) for split, table in counts.groupby("split")}
     if shared := subjects["train"] & subjects["test"]:
@@ -153,6 +153,7 @@ def read(path: str | os.PathLike[str]) -> Human36M:
 def _part(content: Any, split: str, where: str) -> Human36MPart:
     if not isinstance(content, dict):
         raise ValueError(f"{where}: expected a dictionary, found {type(content).__name__}")
+    content = dict(content)  # emptied below: what is converted need not stay in memory as it was stored
     needed = ["joint_2d", "joint3d_image", "camera_name", "source"]
     needed += ["joints_2.5d_image", "2.5d_factor", "action"] if split == "test" else []
     if missing := [key for key in needed if key not in content]:
@@ -163,7 +164,7 @@ def _part(content: Any, split: str, where: str) -> Human36MPart:
         raise ValueError(f"{where}: holds no frames")
 
     def numbers(key: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
-        return _numbers(content[key], (frames, *shape), f"{where} ['{key}']", dtype)
+        return _numbers(content.pop(key), (frames, *shape), f"{where} ['{key}']", dtype)
 
     joint_2d = numbers("joint_2d", (17, 2))
     image = numbers("joint3d_image", (17, 3))
