@@ -1,18 +1,25 @@
 """The manifest of a profile's raw data: every file's path, size and SHA-256. Later stages depend on it alone."""
 
 import json
+import os
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import track
 
 from langpose.storage import replacing, sha256
 
 
+def below(folder: Path) -> list[Path]:
+    """Every file below ``folder``, in linked folders too: data sets often lie on another disk."""
+    return [Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names]
+
+
 def write(folder: Path, path: Path, known: dict[str, dict] | None = None) -> None:
     """List every file below ``folder`` in ``path`` (json), sorted; ``known`` gives entries that need no hashing."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    files = sorted(p for p in below(folder) if not p.name.startswith("."))
     entries = {}
-    for file in track(files, description="hashing raw files", transient=True):
+    for file in track(files, description="hashing raw files", transient=True, console=Console(stderr=True)):
         name = file.relative_to(folder).as_posix()
         entry = (known or {}).get(name)
         entries[name] = entry or {"bytes": file.stat().st_size, "sha256": sha256(file)}

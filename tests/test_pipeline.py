@@ -232,9 +232,12 @@ def test_the_manifest_lists_every_raw_file_by_content(tmp_path):
 
     (tmp_path / "raw" / "a").mkdir(parents=True)
     (tmp_path / "raw" / "a" / "x.txt").write_text("one")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "linked.npz").write_bytes(b"b")
+    (tmp_path / "raw" / "subset").symlink_to(tmp_path / "elsewhere")
     manifest.write(tmp_path / "raw", tmp_path / "m.json")
     first = manifest.digest(tmp_path / "m.json")
-    assert list(json.loads((tmp_path / "m.json").read_text())["files"]) == ["a/x.txt"]
+    assert list(json.loads((tmp_path / "m.json").read_text())["files"]) == ["a/x.txt", "subset/linked.npz"]
     (tmp_path / "raw" / "a" / "x.txt").write_text("two")
     manifest.write(tmp_path / "raw", tmp_path / "m.json")
     assert manifest.digest(tmp_path / "m.json") != first
