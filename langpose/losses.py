@@ -5,9 +5,9 @@
     L_3D   = Σ ‖X̂ - X‖₂,   L_v = Σ ‖(X̂_t - X̂_{t-1}) - (X_t - X_{t-1})‖₂      Eq. 3, 4
     L      = λ_con L_con + λ_3D L_3D + λ_v L_v                                 Eq. 5
 
-h_P, h_W (B, D) unit embeddings of clips and of their texts; X, X̂ (B, T, J, 3) joints. The negatives of a clip are the
-other texts of the batch (K = B - 1; not in the paper, which draws unmatched texts at random) and, as an option, M pairs
-of earlier batches (K = B - 1 + M).
+h_P, h_W (B, D) unit embeddings of clips and of their texts; X, X̂ (B, T, J, 3) joints, X̂ the truth. The negatives of a
+clip are the other texts of the batch (K = B - 1; not in the paper, which draws unmatched texts at random) and, as an
+option, M pairs of earlier batches (K = B - 1 + M).
 
 Deviation: sums are means here. The paper prints sums, but builds on MotionBERT, whose losses are means; with sums over
 T·J = 4131 joints the published λ_con = 0.5 would weigh the alignment 4131 times less.
@@ -112,7 +112,7 @@ def focal_kl(
     positives where their label is the same, negatives elsewhere. γ = 0 and one-hot y is `infonce`. Eq. 1 is pose →
     text; ``symmetric`` averages with text → pose, for which row i of y, how alike pair i and pair j are, is the same.
     Deviation: a mean over the batch instead of a sum. With γ > 0 single terms, and so the loss, can be below 0 where y
-    is not one-hot; the printed equation has that.
+    has unequal shares; the printed equation has that.
     """
     if gamma < 0:
         raise ValueError(f"gamma must be at least 0, found {gamma}")
@@ -157,7 +157,7 @@ def velocity_loss(pred: Tensor, gt: Tensor) -> Tensor:
 
 
 def n_mpjpe_loss(pred: Tensor, gt: Tensor) -> Tensor:
-    """Mean of ‖c X̂ - X‖₂ with each frame's best scale c = ⟨X, X̂⟩ / ⟨X̂, X̂⟩.
+    """Mean of ‖c X - X̂‖₂ with each frame's best scale c = ⟨X, X̂⟩ / ⟨X, X⟩ of the prediction X.
 
     MotionBERT's pretraining adds half of it (`base`); the paper's Eq. 5 does not.
     """

@@ -1,6 +1,6 @@
 """The text stream (section 3.1): the first three layers of a pretrained BERT; a text is its [CLS] feature.
 
-    h_W = h^{l3}_{w0},   w0 = [CLS], wN = [SEP]
+    h^{l3}_{w0},   w0 = [CLS], wN = [SEP]
 
 Deviation: BERT's dropout is off, so that a run is a function of its seed alone.
 """
