@@ -58,7 +58,7 @@ PLUMBING = {f"langpose/{name}.py" for name in ("config", "storage")} | {
 }
 """They fill parameters and write files: they change no number."""
 
-READERS = {f"langpose/sources/{name}.py" for name in ("mpi_inf_3dhp", "lifting_checks", "unpickling")}
+READERS = {f"langpose/sources/{name}.py" for name in ("mpi_inf_3dhp", "lifting_checks", "unpickling", "pickle_depth")}
 
 UNUSED = {  # imported on the way, not used by the stage
     "pair": {"langpose/body.py"},
@@ -66,14 +66,16 @@ UNUSED = {  # imported on the way, not used by the stage
     "evaluate": {"langpose/training.py", "langpose/checkpoints.py", "langpose/sampling.py", *READERS},
     "embed": {"langpose/training.py", "langpose/checkpoints.py"},
     "report": {"langpose/windows.py", "langpose/sources/human36m.py", *READERS},
-    "synthesize": {f"langpose/sources/{name}.py" for name in ("human36m", "lifting_checks", "unpickling")},
+    "synthesize": {
+        f"langpose/sources/{name}.py" for name in ("human36m", "lifting_checks", "unpickling", "pickle_depth")
+    },
     "download": {
         "langpose/skeleton.py",
         "langpose/sources/cmu.py",
         "langpose/sources/acclaim.py",
         "langpose/sources/motion.py",
     },
-    "film": {"langpose/sources/lifting_checks.py", "langpose/sources/unpickling.py"},
+    "film": {f"langpose/sources/{name}.py" for name in ("lifting_checks", "unpickling", "pickle_depth")},
 }
 
 

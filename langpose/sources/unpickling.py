@@ -19,6 +19,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from langpose.sources.pickle_depth import refuse_deep_tuples
+
 _PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,6}|O8?)")
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, bytearray, np.generic)
 _MAX_DEPTH = 24
@@ -254,6 +256,9 @@ def restricted_load(source: str | os.PathLike[str] | IO[bytes], *, object_arrays
             return restricted_load(file, object_arrays=object_arrays, name=name or str(path))
     name = name or str(getattr(source, "name", "pickle"))
     try:
+        start = source.tell()
+        refuse_deep_tuples(source)
+        source.seek(start)
         return _Finisher(object_arrays)(_Unpickler(source, encoding="latin1").load())
     except RefusedPickleError as error:
         raise RefusedPickleError(f"{name}: {error}") from None
@@ -262,7 +267,7 @@ def restricted_load(source: str | os.PathLike[str] | IO[bytes], *, object_arrays
     except (EOFError, MemoryError, OverflowError, struct.error) as error:
         raise ValueError(f"{name}: the file ends too early; was it cut off? Copy or download it again") from error
     except Exception as error:  # a malformed pickle can raise nearly anything; none of it ran code of its own
-        cut = "truncated" in str(error) or "ran out" in str(error).lower()
+        cut = any(word in str(error).lower() for word in ("truncated", "ran out", "remain", "exhausted"))
         reason = "the file ends too early; was it cut off?" if cut else f"not a readable pickle ({error})."
         raise ValueError(f"{name}: {reason} Copy or download it again") from error
 
