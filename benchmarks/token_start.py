@@ -30,7 +30,7 @@ def main() -> None:
         sys.exit(f"{folder}/views is missing; run `make repro` first")
     clips, base = params.section(PROFILE, "clips", ClipsConfig), params.section(PROFILE, "base", BaseConfig)
     config = replace(params.section(PROFILE, "model", LangPoseConfig).pose, pose_token=False)
-    mm = 1000 / clips.scale
+    mm = clips.mm_per_unit
     trained = PoseEncoder(config, seed=0)
     held = CorruptedClips(MotionClips(folder, clips, ["val"], base.stride), base.corruption, 0)
     drawn = MotionClips(folder, clips, ["train"], base.stride)

@@ -26,11 +26,14 @@ def side_view(world: np.ndarray) -> np.ndarray:
     return np.stack([world[..., 1], -world[..., 2], -world[..., 0]], -1)
 
 
-def yaw(world: np.ndarray, radians: float) -> np.ndarray:
-    """Turn world points (..., 3) about the vertical z axis, counter-clockwise seen from above."""
+def turned(view: np.ndarray, radians: float) -> np.ndarray:
+    """A view (..., 3), y down, of the person turned about the vertical, counter-clockwise seen from above.
+
+    Any view is a front view turned; a quarter turn clockwise makes it the side view.
+    """
     cos, sin = np.cos(radians), np.sin(radians)
-    x, y = world[..., 0], world[..., 1]
-    return np.stack([x * cos - y * sin, x * sin + y * cos, world[..., 2]], -1).astype(world.dtype)
+    x, depth = view[..., 0], view[..., 2]
+    return np.stack([x * cos - depth * sin, view[..., 1], x * sin + depth * cos], -1).astype(view.dtype)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,44 @@ def camera_to_image(
     u = fx * camera_mm[..., 0] / depth + cx
     v = fy * camera_mm[..., 1] / depth + cy
     return np.stack([u, v, ratio[..., None] * (depth - root_depth[..., None])], -1), ratio
+
+
+@dataclass(frozen=True)
+class VirtualCamera:
+    """Stands in for the camera that motion capture lacks where it is converted to pixels (section 4.1, with [7]).
+
+    Level, without distortion, its principal point in the image's middle, aimed at the root's mean place in the clip.
+    Not in the paper, which names no camera: about one of Human3.6M's.
+    """
+
+    focal_px: float = 1145.0
+    width_px: int = 1000
+    height_px: int = 1000
+    distance_m: float = 5.0
+    """From the camera to the root's mean place."""
+    closest_m: float = 1.0
+    """Where a joint would come closer than this, the camera stands further away."""
+
+    def __post_init__(self) -> None:
+        for name in ("focal_px", "width_px", "height_px", "distance_m", "closest_m"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+    @property
+    def mm_per_unit(self) -> float:
+        """Millimetres of one normalised unit, half an image's width, at `distance_m`."""
+        return 1000 * self.distance_m * self.width_px / 2 / self.focal_px
+
+    def image(self, clip: np.ndarray) -> np.ndarray:
+        """Clip (T, 17, 3) of a view, metres → (T, 17, 3): x, y in [-1, 1] by the image's width, depth in the same unit.
+
+        `camera_to_image`, normalised as Human3.6M's (`pixel_to_normalised`); depth is relative to each frame's root.
+        """
+        camera = clip - clip[:, 0].mean(0, dtype=np.float64)
+        camera[..., 2] += max(self.distance_m, self.closest_m - float(camera[..., 2].min()))
+        centre = (self.width_px / 2, self.height_px / 2)
+        image, _ = camera_to_image(camera * 1000, self.focal_px, self.focal_px, *centre)
+        return pixel_to_normalised(image, self.width_px, self.height_px).astype(np.float32)
 
 
 def image_to_camera(

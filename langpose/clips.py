@@ -1,7 +1,8 @@
 """Fixed-length windows of motion for pretraining, cut from memory-mapped views when they are asked for.
 
-Items are in model units: metres × 0.298 (MotionBERT's constant), camera frame, x right, y down, depth. The 2D input is
-an item's first two channels. Where a window lies, and which view it is seen from, is a function of (seed, epoch, item).
+Items are in model units, camera frame: x right, y down, depth. The 2D input is an item's first two channels. A unit is
+metres × 0.298, MotionBERT's constant, or the paper's: pixels of a virtual camera, normalised. Where a window lies, and
+which view it is seen from, is a function of (seed, epoch, item).
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-VIEWS = ("front", "side")
+from langpose.cameras import VirtualCamera, turned
+
+VIEWS = {"front": "front", "side": "side", "yaw": "front"}
+"""View → the stored one that it is taken from. ``yaw`` turns it about the vertical by any angle, drawn."""
+_GOLDEN_TURN = 2 * np.pi * (np.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -22,19 +27,29 @@ class ClipsConfig:
 
     clip_len: int = 243
     """T, frames a clip (paper 4.1)."""
+    conversion: Literal["metres", "pixels"] = "metres"
+    """metres: orthographic, × ``scale``, as MotionBERT's code. pixels: perspective through ``camera``, the paper's
+    conversion (4.1, with [7]); AMASS has no cameras, so the paper's own are not known."""
     scale: float = 0.298
-    """Model units a metre. Not in the paper: MotionBERT's, which brings a person to about half a unit."""
+    """Model units a metre (conversion metres). Not in the paper: MotionBERT's; a person is about half a unit high."""
     center: Literal["clip", "none"] = "clip"
     """clip: the root's mean position over the clip is taken off, as a crop round the person would. Not in the paper;
     MotionBERT keeps the absolute position ("none"), which depends on where the capture volume's origin lies."""
-    views: list[str] = field(default_factory=lambda: list(VIEWS))
-    """Orthographic views to draw from (paper 4.1: side and front)."""
+    views: list[str] = field(default_factory=lambda: ["front", "side"])
+    """Views to draw from (paper 4.1: side and front). ``yaw`` is one from any side; not in the paper."""
+    camera: VirtualCamera = field(default_factory=VirtualCamera)
+    """Of conversion pixels, which looks at the clip from each view's side, whatever ``center`` is."""
 
     def __post_init__(self) -> None:
         if self.clip_len < 2:
             raise ValueError(f"clip_len is {self.clip_len}; expected at least 2 frames")
         if not self.views or not set(self.views) <= set(VIEWS):
             raise ValueError(f"views are {self.views}; expected some of {', '.join(VIEWS)}")
+
+    @property
+    def mm_per_unit(self) -> float:
+        """Millimetres of a model unit; with conversion pixels at the camera's distance, so nominal."""
+        return 1000 / self.scale if self.conversion == "metres" else self.camera.mm_per_unit
 
 
 class _Windows(torch.utils.data.Dataset[dict[str, Any]]):
@@ -50,7 +65,7 @@ class _Windows(torch.utils.data.Dataset[dict[str, Any]]):
             raise ValueError(f"{folder}: views have {len(self.views[0])} frames, sequences.parquet says {stored}")
 
     def _open(self) -> list[np.ndarray]:
-        maps = [np.load(self.folder / "views" / f"{view}.npy", mmap_mode="r") for view in self.config.views]
+        maps = [np.load(self.folder / "views" / f"{VIEWS[view]}.npy", mmap_mode="r") for view in self.config.views]
         return [np.asarray(view) for view in maps]  # plain arrays over the maps: a memmap's slices cost more
 
     def __getstate__(self) -> dict[str, Any]:
@@ -63,18 +78,27 @@ class _Windows(torch.utils.data.Dataset[dict[str, Any]]):
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def _cut(self, row: int, frames: int, start: int, view: int) -> np.ndarray:
+    def _cut(self, row: int, frames: int, start: int, view: int, angle: float) -> np.ndarray:
         """Window [start, start + T) of the sequence of ``frames`` rows at ``row``; edges repeat beyond its ends."""
-        length = self.config.clip_len
+        length, config = self.config.clip_len, self.config
         if start >= 0 and start + length <= frames:
             motion = np.array(self.views[view][row + start : row + start + length])
         else:
             motion = self.views[view][row + np.clip(np.arange(start, start + length), 0, frames - 1)]
-        if self.config.center == "clip":
+        if config.views[view] == "yaw":
+            motion = turned(motion, angle)
+        if config.conversion == "pixels":
+            return config.camera.image(motion)
+        if config.center == "clip":
             flat = motion.reshape(length, -1)  # three columns a joint: numpy is slow on rows of three
             flat -= np.tile(motion[:, 0].mean(0), motion.shape[1])
-        motion *= self.config.scale
+        motion *= config.scale
         return motion
+
+    def _seen_from(self, rng: np.random.Generator) -> tuple[int, float]:
+        """A view and, for ``yaw``, an angle."""
+        view = int(rng.integers(len(self.views)))
+        return view, float(rng.uniform(0, 2 * np.pi)) if self.config.views[view] == "yaw" else 0.0
 
 
 class PretrainClips(_Windows):
@@ -115,15 +139,15 @@ class PretrainClips(_Windows):
     def __getitem__(self, item: int) -> dict[str, Any]:
         low, high = int(self._low[item]), int(self._high[item])
         if self.fixed:
-            start, view = int(self._middle[item]), item % len(self.views)
+            start, view, angle = int(self._middle[item]), item % len(self.views), item * _GOLDEN_TURN
         else:
             rng = np.random.default_rng([self.seed, self.epoch, item])
             start = low + (int(rng.integers(high - low + 1)) if high > low else 0)
-            view = int(rng.integers(len(self.views)))
+            view, angle = self._seen_from(rng)
         frames = int(self._frames[item])
         if frames >= self.config.clip_len:  # stay inside the recording where it is long enough
             start = min(max(start, 0), frames - self.config.clip_len)
-        motion = self._cut(int(self._row[item]), frames, start, view)
+        motion = self._cut(int(self._row[item]), frames, start, view, angle)
         return {"motion": motion, "label_index": int(self.label_index[item]), "pair": int(self._pair[item])}
 
 
@@ -169,5 +193,5 @@ class MotionClips(_Windows):
 
     def __getitem__(self, item: int) -> dict[str, Any]:
         row, frames, start = (int(value) for value in self._windows[item])
-        view = int(np.random.default_rng([self.seed, self.epoch, item]).integers(len(self.views)))
-        return {"motion": self._cut(row, frames, start, view), "label_index": -1}
+        view, angle = self._seen_from(np.random.default_rng([self.seed, self.epoch, item]))
+        return {"motion": self._cut(row, frames, start, view, angle), "label_index": -1}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from langpose.cameras import VirtualCamera, front_view, side_view
 from langpose.clips import ClipsConfig, MotionClips, PretrainClips
 
 FRAMES = 400
@@ -103,3 +104,70 @@ def test_a_data_set_is_pickled_without_its_motion(data):
         again = pickle.loads(sent)
         np.testing.assert_array_equal(again[0]["motion"], clips[0]["motion"])
         assert isinstance(again.views[0].base, np.memmap) and again.epoch == 4
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """A recording of 60 frames: a person who stands still and one who bends, front and side."""
+    world = np.random.default_rng(0).normal([2.0, -1.0, 1.0], 0.4, (60, 17, 3))
+    for folder in ("motions", "views"):
+        (tmp_path / folder).mkdir()
+    for name, view in (("front", front_view), ("side", side_view)):
+        np.save(tmp_path / "views" / f"{name}.npy", view(world).astype(np.float32))
+    table = pd.DataFrame([("r", 0, 60, "train")], columns=["sequence", "start", "frames", "split"])
+    table.to_parquet(tmp_path / "motions" / "sequences.parquet")
+    rows = [(i, "r", i, i + 30, "a", "action", ["a"], "train", i, i + 30) for i in range(20)]
+    columns = ["pair", "sequence", "start", "stop", "label", "kind", "categories", "split", "core_start", "core_stop"]
+    pd.DataFrame(rows, columns=columns).to_parquet(tmp_path / "pairs.parquet")
+    return tmp_path
+
+
+def test_a_yaw_view_is_drawn_from_all_sides_and_changes_nothing_but_the_side(people):
+    front = PretrainClips(people, ClipsConfig(clip_len=30, views=["front"]), ["train"])
+    yaw = PretrainClips(people, ClipsConfig(clip_len=30, views=["yaw"]), ["train"])
+    angles = []
+    for item in range(20):
+        straight, turned_ = front[item]["motion"].astype(float), yaw[item]["motion"].astype(float)
+        np.testing.assert_allclose(turned_[..., 1], straight[..., 1], atol=1e-6)  # heights stay
+        plane = [motion[..., 0] + 1j * motion[..., 2] for motion in (straight, turned_)]
+        turn = plane[1] / plane[0]
+        np.testing.assert_allclose(turn, turn[0, 0], atol=1e-3)  # one rotation, no mirror, for the whole clip
+        angles.append(np.angle(turn[0, 0]))
+    assert len(set(np.round(angles, 3))) == 20 and np.ptp(angles) > 4
+    yaw.set_epoch(1)
+    again = PretrainClips(people, ClipsConfig(clip_len=30, views=["yaw"]), ["train"])
+    again.set_epoch(1)
+    np.testing.assert_array_equal(again[3]["motion"], yaw[3]["motion"])
+    assert not np.allclose(yaw[3]["motion"], front[3]["motion"], atol=1e-3)
+
+
+def test_fixed_yaw_views_are_spread_round_the_person(people):
+    fixed = [
+        PretrainClips(people, ClipsConfig(clip_len=30, views=views), ["train"], fixed=True)
+        for views in (["front"], ["yaw"])
+    ]
+    turns = [
+        np.angle(np.divide(*(motion[0, 5, 0] + 1j * motion[0, 5, 2] for motion in (b, a))))
+        for a, b in ((fixed[0][i]["motion"], fixed[1][i]["motion"]) for i in range(20))
+    ]
+    gaps = np.diff(np.sort(np.append(turns, min(turns) + 2 * np.pi)))
+    assert gaps.max() < 4 * np.pi / 20
+
+
+def test_both_conversions_show_the_same_person_the_same_way_round(people):
+    telephoto = VirtualCamera(focal_px=229_000.0, distance_m=1000.0)  # from afar: orthographic
+    for view in ("front", "side"):
+        metres, pixels = (
+            PretrainClips(people, config, ["train"])[4]["motion"] * config.mm_per_unit
+            for config in (
+                ClipsConfig(clip_len=30, views=[view]),
+                ClipsConfig(clip_len=30, views=[view], conversion="pixels", camera=telephoto),
+            )
+        )
+        assert pixels.dtype == np.float32
+        np.testing.assert_allclose(pixels - pixels[:, :1], metres - metres[:, :1], atol=10)
+
+
+def test_a_clips_config_says_what_it_does_not_know():
+    with pytest.raises(ValueError, match="views are .* front, side, yaw"):
+        ClipsConfig(views=["top"])

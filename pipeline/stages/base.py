@@ -35,7 +35,7 @@ def main(profile: str, seed_text: str) -> None:
         CorruptedClips(clips, config.corruption, seed, config.flip_probability),
         CorruptedClips(MotionClips(folder, clips_config, ["val"], config.stride, 0), config.corruption, 0),
         config.losses,
-        1000 / clips_config.scale,
+        clips_config.mm_per_unit,
         config.validation_clips,
     )
     parameters = {"base": asdict(config), "clips": asdict(clips_config), "model": asdict(model_config)}

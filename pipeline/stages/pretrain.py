@@ -16,7 +16,8 @@ def main(profile: str, variant_name: str, seed_text: str) -> None:
     seed, out = int(seed_text), layout.pretrained(profile, variant_name, int(seed_text))
     variant = params.section(profile, "variants", Variant, variant_name)
     base = layout.base(profile, seed)
-    facts = {"variant": variant_name, "alignment": variant.alignment, "masks": variant.masks or "none", "seed": seed}
+    masks = ", ".join(f"{kind} {share:g}" for kind, share in variant.masks.items()) or "none"
+    facts = {"variant": variant_name, "alignment": variant.alignment, "masks": masks, "seed": seed}
     model = LangPose.from_pretrained(base)
     if not variant.pretraining:  # the baseline: the base weights, handed on
         training_cell.write(out, model, pd.read_csv(base / "history.csv"), {"steps": 0}, facts)
@@ -39,7 +40,7 @@ def main(profile: str, variant_name: str, seed_text: str) -> None:
         variant.alignment,
         clips.labels,
         classes,
-        1000 / clips_config.scale,
+        clips_config.mm_per_unit,
     )
     inputs = [folder / "pairs.parquet", folder / "motions" / "sequences.parquet", folder / "views", base]
     parameters = {"pretrain": asdict(config), "clips": asdict(clips_config), "variant": asdict(variant)}
