@@ -36,6 +36,7 @@ _MODEL_SHAPES: dict[str, tuple[int | None, ...]] = {
     "weights": (NUM_VERTICES, NUM_BONES),
 }
 _CHUNK = 512  # frames at a time: the working set (about 3 MB) stays in a core's cache
+_DEVICE_CHUNK = 32768  # on a GPU: enough to fill it, about 200 MB
 _PAIRS = (("hip", 1, 4), ("knee", 2, 5), ("ankle", 3, 6), ("shoulder", 14, 11), ("elbow", 15, 12), ("wrist", 16, 13))
 
 PathLike = str | os.PathLike[str]
@@ -207,14 +208,20 @@ class ReducedBody:
         return self.pair_shape.shape[2]
 
     def __call__(
-        self, poses: np.ndarray, trans: np.ndarray, betas: np.ndarray, dmpls: np.ndarray | None = None
+        self,
+        poses: np.ndarray,
+        trans: np.ndarray,
+        betas: np.ndarray,
+        dmpls: np.ndarray | None = None,
+        device: str | None = None,
     ) -> np.ndarray:
         """Joints (F, 17, 3) float32, metres, in the frame of ``trans``, Human3.6M-17 order.
 
         ``poses`` (F, 156) axis-angle radians, ``trans`` (F, 3) metres, ``betas`` (B,) one body for all frames (fewer
         than `num_betas` are padded with zeros, further ones dropped), ``dmpls`` (F, 8) used only where a soft-tissue
         model was loaded. Any float type, memory-mapped or not; frames are streamed, so memory beyond the result does
-        not grow with F. Raises ValueError for wrong shapes or values that are not finite.
+        not grow with F. ``device`` ("cuda", "cuda:1", ...) computes with torch there, otherwise numpy does. Raises
+        ValueError for wrong shapes or values that are not finite.
         """
         frames = len(poses)
         if poses.ndim != 2 or poses.shape[1] != POSE_SIZE:
@@ -232,69 +239,100 @@ class ReducedBody:
         rest = self.rest_template + self.rest_shape @ coefficients  # (K, 3)
         points = self.pair_template + self.pair_shape @ coefficients  # (N, 3)
         joints = np.empty((frames, 17, 3), np.float32)
-        for start in range(0, frames, _CHUNK):
-            window = slice(start, min(start + _CHUNK, frames))
+        model = _Folded(self, device)
+        chunk = _CHUNK if device is None else _DEVICE_CHUNK
+        for start in range(0, frames, chunk):
+            window = slice(start, min(start + chunk, frames))
             scores = None if soft is None else soft[window]
-            joints[window] = self._chunk(poses[window], trans[window], rest, points, scores)
+            joints[window] = model.joints(poses[window], trans[window], rest, points, scores)
         bad = ~np.isfinite(joints).all((1, 2))
         if bad.any():
             raise ValueError(f"poses, trans or dmpls hold NaN or infinite values, first at frame {int(bad.argmax())}")
         return joints
 
-    def _chunk(
+
+class _Folded:
+    """A `ReducedBody`'s arrays where they are computed on, and ``xp``, the library that does it: numpy, or torch."""
+
+    def __init__(self, body: ReducedBody, device: str | None) -> None:
+        self.xp: Any = np
+        self.device = device
+        if device is not None:
+            import torch
+
+            self.xp = torch
+        self.parents, self.pairs = body.parents, list(zip(body.pair_bone, body.pair_joint, strict=True))
+        self.bones, self.features, self.pair_bone = (
+            self._array(index, self.xp.int64) for index in (body.bones, body.features, body.pair_bone)
+        )
+        self.identity = self._array(body.features % 9 % 4 == 0)[:, None]  # entries 0, 4, 8 of each matrix
+        self.pose = self._array(body.pair_pose.reshape(-1, len(body.features)))
+        self.weights = self._array(body.pair_weight)
+        doubles = (body.pair_weight, body.pair_soft, body.rest_soft, body.row_sums)
+        self.weight, self.soft, self.rest_soft, self.row_sums = (self._array(x, self.xp.float64) for x in doubles)
+
+    def _array(self, values: Any, dtype: Any = None) -> Any:
+        if self.device is not None and isinstance(values, np.ndarray) and not values.flags.writeable:
+            values = values.copy()  # torch warns of what it cannot write to
+        return self.xp.asarray(values, dtype=dtype or self.xp.float32, device=self.device)
+
+    def joints(
         self, poses: np.ndarray, trans: np.ndarray, rest: np.ndarray, points: np.ndarray, soft: np.ndarray | None
     ) -> np.ndarray:
         """Joints of a few frames. Frames are the LAST axis of everything here: each step is one long vector loop."""
-        count = len(poses)
-        rest, points = rest[..., None], points[..., None]  # (K, 3, 1 or F), (N, 3, 1 or F)
+        xp, count, bones = self.xp, len(poses), len(self.bones)
+        # (K, 3, 1 or F), (N, 3, 1 or F)
+        places, arms = (self._array(x, xp.float64)[..., None] for x in (rest, points))
         if soft is not None:
-            scores = soft[:, : self.pair_soft.shape[2]].T.astype(np.float64)
-            rest = rest + self.rest_soft[:, :, : len(scores)] @ scores
-            points = points + self.pair_soft[:, :, : len(scores)] @ scores
+            scores = self._array(soft[:, : self.soft.shape[2]], xp.float64).T
+            places = places + self.rest_soft[:, :, : len(scores)] @ scores
+            arms = arms + self.soft[:, :, : len(scores)] @ scores
         # A point turns about its bone's joint: R (a - w rest) + w place_of_the_joint.
-        arms = (points - self.pair_weight[:, None, None] * rest[self.pair_bone]).astype(np.float32)
-        rest = rest.astype(np.float32)
+        arms = self._array(arms - self.weight[:, None, None] * places[self.pair_bone])
+        rest32 = self._array(places)
 
-        vectors = poses.reshape(count, NUM_BONES, 3)[:, self.bones].transpose(1, 2, 0).astype(np.float32)
-        turns = rotations(vectors)  # (K, 3, 3, F)
-        if self.features.size:
+        vectors = self._array(poses).reshape(count, NUM_BONES, 3)[:, self.bones]
+        turns = rotations(xp.moveaxis(vectors, 0, -1), xp)  # (K, 3, 3, F)
+        if len(self.features):
             pose = turns.reshape(-1, count)[self.features]
-            pose -= (self.features % 9 % 4 == 0)[:, None]  # minus identity: entries 0, 4, 8 of each matrix
-            offsets = self.pair_pose.reshape(-1, self.features.size) @ pose
-            arms = arms + offsets.reshape(-1, 3, count)
+            pose -= self.identity
+            arms = arms + (self.pose @ pose).reshape(-1, 3, count)
 
-        places = np.empty((len(self.bones), 3, count), np.float32)
+        places = xp.zeros((bones, 3, count), dtype=xp.float32, device=self.device)
         for bone, parent in enumerate(self.parents):
             if parent < 0:
-                places[bone] = rest[bone]
+                places[bone] = rest32[bone]
             else:
-                places[bone] = places[parent] + _apply(turns[parent], rest[bone] - rest[parent])
+                places[bone] = places[parent] + _apply(turns[parent], rest32[bone] - rest32[parent])
                 turns[bone] = _apply(turns[parent][:, :, None], turns[bone])
 
-        joints = np.zeros((17, 3, count))
-        weights = self.pair_weight.astype(np.float32)
-        for pair, (bone, joint) in enumerate(zip(self.pair_bone, self.pair_joint, strict=True)):
-            joints[joint] += _apply(turns[bone], arms[pair]) + weights[pair] * places[bone]
-        joints += self.row_sums[:, None, None] * np.asarray(trans, np.float64).T
-        return joints.transpose(2, 0, 1)
+        joints = xp.zeros((17, 3, count), dtype=xp.float64, device=self.device)
+        for pair, (bone, joint) in enumerate(self.pairs):
+            joints[joint] += _apply(turns[bone], arms[pair]) + self.weights[pair] * places[bone]
+        joints += self.row_sums[:, None, None] * self._array(trans, xp.float64).T
+        found = xp.moveaxis(joints, -1, 0)
+        return found if self.device is None else found.cpu().numpy()
 
 
-def rotations(vectors: np.ndarray) -> np.ndarray:
-    """Rodrigues' formula with frames last: axis-angle (K, 3, F) to matrices (K, 3, 3, F), stable at angle 0."""
+def rotations(vectors: Any, xp: Any = np) -> Any:
+    """Rodrigues' formula with frames last: axis-angle (K, 3, F) to matrices (K, 3, 3, F), stable at angle 0.
+
+    ``xp`` is the library of ``vectors``, numpy or torch.
+    """
     x, y, z = vectors[:, 0], vectors[:, 1], vectors[:, 2]
-    half = np.maximum(np.sqrt(x * x + y * y + z * z) / 2, vectors.dtype.type(1e-12))
-    sinc = np.sin(half) / half
+    half = xp.clip(xp.sqrt(x * x + y * y + z * z) / 2, 1e-12, None)
+    sinc = xp.sin(half) / half
     c = sinc * sinc / 2  # (1 - cos angle) / angle^2
-    s = sinc * np.cos(half)  # sin angle / angle
+    s = sinc * xp.cos(half)  # sin angle / angle
     cx, cy, cz = c * x, c * y, c * z
     sx, sy, sz = s * x, s * y, s * z
     xx, yy, zz = cx * x, cy * y, cz * z
     xy, xz, yz = cx * y, cx * z, cy * z
     rows = ((1 - yy - zz, xy - sz, xz + sy), (xy + sz, 1 - xx - zz, yz - sx), (xz - sy, yz + sx, 1 - xx - yy))
-    return np.stack([np.stack(row, 1) for row in rows], 1)
+    return xp.stack([xp.stack(row, 1) for row in rows], 1)
 
 
-def _apply(turn: np.ndarray, vector: np.ndarray) -> np.ndarray:
+def _apply(turn: Any, vector: Any) -> Any:
     """(3, 3, F) times (3, F or 1) -> (3, F); with ``turn[:, :, None]``, times (3, 3, F) -> (3, 3, F)."""
     return turn[:, 0] * vector[0] + turn[:, 1] * vector[1] + turn[:, 2] * vector[2]
 

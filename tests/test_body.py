@@ -144,6 +144,18 @@ def test_chunks_do_not_show_and_any_float_type_is_taken(standin: Path) -> None:
     assert body(poses[:0], trans[:0], betas).shape == (0, 17, 3)
 
 
+def test_torch_gives_what_numpy_gives(random_model: tuple[Model, np.ndarray]) -> None:
+    poses, trans, betas = parameters(40, seed=9)
+    dmpls = np.random.default_rng(1).normal(0, 1, (40, 8))
+    for size in (0, 8):
+        body = ReducedBody.fold(*random_model, np.random.default_rng(0).normal(0, 0.02, (6890, 3, size)))
+        expected = body(poses, trans, betas, dmpls)
+        np.testing.assert_allclose(body(poses, trans, betas, dmpls, device="cpu"), expected, rtol=0, atol=5e-6)
+        for array in (poses, trans, dmpls):
+            array.flags.writeable = False  # as a memory-mapped file's
+        assert body(poses, trans, betas, dmpls, device="cpu").dtype == np.float32
+
+
 def test_short_betas_are_padded_and_long_ones_cut(standin: Path) -> None:
     body = ReducedBody.load(standin / "smplh/male/model.npz", standin / "J_regressor_h36m_correct.npy", num_betas=10)
     poses, trans, betas = parameters(2, seed=7)
