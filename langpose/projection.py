@@ -9,9 +9,9 @@ import functools
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,8 @@ class ProjectConfig:
 
     target_rate_hz: float = 60.0
     """Rate of the stored motion, Hz; slower recordings keep theirs. Not in the paper: MotionBERT's 60."""
+    subsets: list[str] = field(default_factory=list)
+    """AMASS's subsets to use, by today's names (CMU, KIT, BMLrub, ...); none: all that are there."""
     workers: int = 0
     """Processes that read recordings; 0: one a core."""
     min_seconds: float = 0.3
@@ -128,17 +130,25 @@ def _outcomes(jobs: Sequence[Job], config: ProjectConfig, work: Path) -> Iterabl
         yield job, Outcome(status, note, pieces, subject, source)
 
 
-def project(jobs: Sequence[Job], motions: Path, views: Path, config: ProjectConfig, work: Path) -> None:
+def project(
+    jobs: Sequence[Job],
+    motions: Path,
+    views: Path,
+    config: ProjectConfig,
+    work: Path,
+    left_out: Mapping[str, str] | None = None,
+) -> None:
     """Read all ``jobs`` and write ``motions`` and ``views``, whole or not at all; the order of jobs is kept.
 
     Files that cannot be used are skipped and listed with the reason in ``motions/manifest.csv``; so is a recording
-    that is there twice (AMASS unpacked in two layouts): its name must lead to one motion. Raises ``ValueError`` where
-    none could be used.
+    that is there twice (AMASS unpacked in two layouts): its name must lead to one motion. So are those ``left_out``,
+    recording → reason, which are not read. Raises ``ValueError`` where none could be used.
     """
     if not jobs:
         raise ValueError("no recordings to project; is the raw data in its place?")
     work.mkdir(parents=True, exist_ok=True)
-    rows, listed, total = [], [], 0
+    rows, total = [], 0
+    listed = [(recording, "skipped", 0, reason) for recording, reason in (left_out or {}).items()]
     taken: dict[str, Path] = {}
     with replacing_folder(motions) as new_motions:
         joints_path = new_motions / "joints.npy"
@@ -158,7 +168,8 @@ def project(jobs: Sequence[Job], motions: Path, views: Path, config: ProjectConf
             handle.seek(0)
             handle.write(_npy_header(total))
         if not rows:
-            raise ValueError(f"none of {len(jobs)} recordings could be used; the first: {listed[0][0]}: {listed[0][3]}")
+            first = listed[-len(jobs)]
+            raise ValueError(f"none of {len(jobs)} recordings could be used; the first: {first[0]}: {first[3]}")
         table = pd.DataFrame(rows, columns=SEQUENCE_COLUMNS)
         table.to_parquet(new_motions / "sequences.parquet")
         manifest = pd.DataFrame(listed, columns=["recording", "status", "frames", "note"])

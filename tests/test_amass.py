@@ -111,6 +111,45 @@ def test_an_unknown_gender_gets_the_neutral_body_or_the_female_and_says_so(gende
         amass.read(rewrite(written, gender=np.array("male")), few)
 
 
+def standing() -> AmassSequence:
+    """Upright, the legs almost straight, feet on the floor, beside the origin."""
+    sequence = crouch()
+    poses = sequence.poses.reshape(FRAMES, 52, 3).copy()
+    poses[:, [LEFT_HIP, RIGHT_HIP], 0] = -0.25
+    poses[:, [LEFT_KNEE, RIGHT_KNEE], 0] = 0.5
+    return replace(sequence, poses=poses.reshape(FRAMES, 156), trans=sequence.trans + np.array([3.0, 0, 0]))
+
+
+def test_a_world_with_y_up_is_turned_and_said_so(models, tmp_path):
+    upright = write_sequence(tmp_path / "z", standing(), seed=0)
+    lift = np.array([0, 0, 0.08 - amass.read(upright, models).joints[:, [3, 6], 2].min()])
+    rewrite(upright, trans=standing().trans + lift)
+    expected = amass.read(upright, models)
+    assert expected.artefacts == []
+    poses, trans = standing().poses.copy(), standing().trans + lift
+    poses[:, 0] -= np.pi / 2  # the root turned about x alone: SMPL's own y up again
+    turned = replace(standing(), poses=poses, trans=np.stack([trans[:, 0], trans[:, 2], -trans[:, 1]], -1))
+    y_up = write_sequence(tmp_path / "y", turned, seed=0)
+    motion = amass.read(y_up, models)
+    (told,) = motion.artefacts
+    assert "the world has y up, and was turned to z up" in told
+    relative, wanted = (joints - joints[:, :1] for joints in (motion.joints, expected.joints))
+    np.testing.assert_allclose(relative, wanted, atol=1e-5)
+    np.testing.assert_allclose(amass.read(y_up, models, up="z").joints[..., 1], motion.joints[..., 2], atol=1e-6)
+    with pytest.raises(ValueError, match="up is 'w'; expected 'auto' or one of x, y, z"):
+        amass.read(y_up, models, up="w")
+
+
+def test_subsets_are_chosen_by_todays_names():
+    amass.require_subsets(["CMU", "KIT"])
+    with pytest.raises(ValueError, match="'BioMotionLab_NTroje' is no subset of AMASS; did you mean BMLrub"):
+        amass.require_subsets(["CMU", "BioMotionLab_NTroje"])
+    with pytest.raises(ValueError, match="'CMUU' is no subset of AMASS; did you mean CMU"):
+        amass.require_subsets(["CMUU"])
+    with pytest.raises(ValueError, match="'xyz' is no subset of AMASS; there are ACCAD, "):
+        amass.require_subsets(["xyz"])
+
+
 def test_shape_repeated_for_every_frame_is_one_shape(written, models):
     once = amass.read(written, models).joints
     np.testing.assert_array_equal(

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from langpose.skeleton import FLIP, flip
-from langpose.sources.motion import Motion, bad_frames, check_motion, good_pieces, resample, spans
+from langpose.sources.motion import (
+    UP,
+    Motion,
+    bad_frames,
+    check_motion,
+    good_pieces,
+    resample,
+    spans,
+    turn_up,
+    up_axis,
+)
 from tests.test_filming import take
 
 RATE_HZ = 60.0
@@ -192,3 +202,48 @@ def test_very_short_motions_resample_without_inventing_frames(frames):
 def test_frame_numbers_are_told_as_runs():
     assert spans(np.array([0, 1, 2, 3, 17, 40, 41])) == "0-3, 17, 40-41"
     assert spans(np.arange(0, 20, 2)) == "0, 2, 4, 6, 8, 10 and 4 more"
+
+
+def on_the_floor(joints: np.ndarray) -> np.ndarray:
+    """Straight-legged, the lower ankle at 8 cm."""
+    for knee, hip, ankle in ((2, 1, 3), (5, 4, 6)):
+        joints[:, ankle] = joints[:, hip] - np.float32([0, 0, 0.85])
+        joints[:, knee] = (joints[:, hip] + joints[:, ankle]) / 2
+    joints[..., 2] += 0.08 - joints[:, [3, 6], 2].min(1)[:, None]
+    return joints
+
+
+def in_a_world_with(up: str, joints: np.ndarray) -> np.ndarray:
+    """The same person in a world whose axis ``up`` is up, by the inverse of the rotation that `turn_up` makes."""
+    order, signs = UP[up]
+    return (joints * np.array(signs, joints.dtype))[..., np.argsort(order)]
+
+
+@pytest.mark.parametrize("up", list(UP))
+def test_a_world_with_another_axis_up_is_seen_and_turned_without_mirroring(up):
+    order, signs = UP[up]
+    assert np.linalg.det(np.eye(3)[list(order)] * np.array(signs)[:, None]) == pytest.approx(1)
+    joints = on_the_floor(person()) + np.float32([0, 0.9, 0])
+    found, told = up_axis(in_a_world_with(up, joints))
+    assert found == up
+    assert (told == "") if up == "z" else (f"the world has {up} up" in told and "100% of the frames" in told)
+    np.testing.assert_array_equal(turn_up(in_a_world_with(up, joints), up), joints)
+
+
+def test_who_lies_down_does_not_turn_the_world():
+    lying = in_a_world_with("y", on_the_floor(person() - np.float32([2, 0, 0])))  # along y, from the origin
+    lying[..., 2] += 0.15 - lying[..., 2].min()
+    axis, told = up_axis(lying)
+    assert axis == "z" and "or lies on the floor of a world with z up" in told and "up='y'" in told
+    lying[:20] = on_the_floor(person())[:20]  # stands first
+    assert up_axis(lying) == ("z", "")
+
+
+def test_who_stands_on_nothing_does_not_turn_the_world():
+    hanging = in_a_world_with("-z", on_the_floor(person()))
+    hanging[..., 2] += 2.4  # head down from a bar
+    axis, told = up_axis(hanging)
+    assert axis == "z" and "its feet are not at 0" in told
+    sitting = person()
+    sitting[:, [2, 3, 5, 6]] = sitting[:, [1, 1, 4, 4]] + np.float32([0, -0.4, 0])
+    assert up_axis(sitting)[0] == "z"

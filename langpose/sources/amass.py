@@ -8,9 +8,11 @@ MotionBERT reads the same files, drops without a word those that lack ``dmpls`` 
 takes the female body for every gender but male; here a file is read, or refused with the reason.
 """
 
+import difflib
 import functools
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from langpose.body import POSE_SIZE, ReducedBody
-from langpose.sources.motion import Motion, check_motion, resample
+from langpose.sources.motion import UP, Motion, check_motion, resample, turn_up, up_axis
 from langpose.sources.plain_arrays import read_npz
 
 REGRESSOR = "J_regressor_h36m_correct.npy"
@@ -140,6 +142,15 @@ def sequence_id(path: str | Path) -> str:
     return "/".join([*head, *parts[:-1], stem]).replace(" ", "_")
 
 
+def require_subsets(names: Iterable[str]) -> None:
+    """Raise ``ValueError`` for a name that is not one of `SUBSETS`, with the nearest that is."""
+    for name in names:
+        if name not in SUBSETS:
+            near = _subset(name) or next(iter(difflib.get_close_matches(name, SUBSETS, 1)), None)
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(SUBSETS)}"
+            raise ValueError(f"'{name}' is no subset of AMASS; {hint}")
+
+
 def subject_of(sequence: str) -> str:
     """Who moves in a recording named by `sequence_id`: the unit of the split.
 
@@ -164,17 +175,22 @@ def read(
     body_models: BodyModels | str | Path,
     root: str | Path | None = None,
     target_rate_hz: float | None = None,
+    up: str = "auto",
 ) -> Motion:
     """Read one recording: joints (F, 17, 3) float32, world frame, metres, z up, Human3.6M-17 order.
 
     ``body_models`` is the folder of the models (see `BodyModels`), ``root`` AMASS's folder (default: three levels
     above the file; it decides subject and source), ``target_rate_hz`` resamples by time (default: every frame).
-    ``artefacts`` names a body that is not the recorded gender's, and whatever `check_motion` finds.
+    ``up`` is the axis that is up in the file's world ("z", "y", "-y", ...), turned to z; "auto" tells it by the body
+    (`up_axis`): AMASS has z up, files that other tools wrote in its format may not. ``artefacts`` names a turned world,
+    a body that is not the recorded gender's, and whatever `check_motion` finds.
 
     Raises `NoMotionError` for a file without poses; ``ValueError`` (file, found, expected) for a truncated file,
     pickled objects, a missing rate, wrong widths, NaN (with frame), another body model than SMPL-H, or a motion that
     `check_motion` refuses; ``FileNotFoundError`` for a missing file or body model.
     """
+    if up != "auto" and up not in UP:
+        raise ValueError(f"up is {up!r}; expected 'auto' or one of {', '.join(UP)}")
     npz = Path(npz)
     models = body_models if isinstance(body_models, BodyModels) else BodyModels(Path(body_models))
     source = npz.relative_to(root).as_posix() if root is not None else "/".join(npz.parts[-3:])
@@ -191,7 +207,10 @@ def read(
     if dmpls is None and body.pair_soft.shape[2]:
         dmpls = np.zeros((len(poses), body.pair_soft.shape[2]))  # GRAB and SOMA: a body without wobble
     joints = body(poses, trans, betas, dmpls)
-    artefacts = ([note] if note else []) + check_motion(joints, rate_hz, str(npz))
+    axis, seen = up_axis(joints) if up == "auto" else (up, "")
+    if axis != "z":
+        joints = turn_up(joints, axis)
+    artefacts = [told for told in (note, seen) if told] + check_motion(joints, rate_hz, str(npz))
     if target_rate_hz is not None:
         joints, rate_hz = resample(joints, rate_hz, target_rate_hz)
     return Motion(joints, rate_hz, subject_of(sequence_id(source)), source, artefacts)

@@ -21,6 +21,15 @@ MIN_GOOD_S = 0.1
 STATURE_M = (0.5, 2.5)
 """Bone-chain height (ankle to head along the bones) that a person can have, toddlers and giants included."""
 
+UP = {
+    "x": ((2, 1, 0), (-1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "z": ((0, 1, 2), (1, 1, 1)),
+    "-x": ((2, 1, 0), (1, 1, -1)), "-y": ((0, 2, 1), (1, 1, -1)), "-z": ((0, 1, 2), (1, -1, -1)),
+}  # fmt: skip
+"""Which axis is up in a world → the rotation that makes it z: the coordinates' new order, then their signs."""
+
+_FLOOR_M = 0.3
+"""Feet on a floor at 0 stay within this of it: an ankle's height, and shoes."""
+
 MAX_LIMB_M = 0.9
 """No limb between two of the 17 joints is longer: the longest, a thigh or a shin, stays below 0.65 m."""
 
@@ -39,6 +48,39 @@ class Motion:
     """The file, relative to its data set's folder."""
     artefacts: list[str] = field(default_factory=list)
     """What looks wrong, for people: what and at which frames. Nothing is repaired."""
+
+
+def up_axis(joints: np.ndarray) -> tuple[str, str]:
+    """Which axis of the world (F, 17, 3), metres, is up (a key of `UP`), and what to tell about it, if anything.
+
+    z, unless hardly a frame (5 %) stands along z and half of them stand along another axis, torso and legs, with the
+    feet at 0 of that axis. Someone who lies on the floor of a z-up world near its origin looks the same: there, and
+    where feet are not at 0, the axis is z and the remark says what was seen.
+    """
+    torso, legs = joints[:, 8] - joints[:, 0], joints[:, [1, 4]].mean(1) - joints[:, [3, 6]].mean(1)
+    vectors = np.stack([torso, legs], 1)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    upright = (np.concatenate([vectors, -vectors], -1) > 0.8).all(1).mean(0)  # (6,): x, y, z, -x, -y, -z
+    stands = dict(zip(("x", "y", "z", "-x", "-y", "-z"), upright.tolist(), strict=True))
+    axis = max(stands, key=stands.__getitem__)
+    if stands["z"] >= 0.05 or stands[axis] < 0.5:
+        return "z", ""
+
+    def on_floor(up: str) -> bool:
+        return abs(float(np.median(turn_up(joints, up)[..., 2].min(1)))) < _FLOOR_M
+
+    seen = f"the body stands along {axis} in {stands[axis]:.0%} of the frames"
+    lies = on_floor("z") and np.ptp(joints[..., 2], axis=1).max() < 2 * _FLOOR_M
+    if on_floor(axis) and not lies:
+        return axis, f"{seen}, its feet at 0: the world has {axis} up, and was turned to z up"
+    doubt = "or lies on the floor of a world with z up" if lies else "but its feet are not at 0"
+    return "z", f"{seen}, {doubt}: taken as z up (if it is not, read it with up='{axis}')"
+
+
+def turn_up(joints: np.ndarray, up: str) -> np.ndarray:
+    """Points (..., 3) of a world whose axis ``up`` (a key of `UP`) is up, turned so that it is z; no mirroring."""
+    order, signs = UP[up]
+    return joints[..., list(order)] * np.array(signs, joints.dtype)
 
 
 def check_motion(joints: np.ndarray, rate_hz: float, source: str = "motion") -> list[str]:

@@ -1,6 +1,7 @@
 """Stage `project`: AMASS or CMU motion -> Human3.6M-17 joints -> orthographic front and side views."""
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,15 +10,19 @@ from langpose.sources import amass, babel, cmu, cmu_labels
 from pipeline import layout, params
 
 
-def amass_jobs(raw: Path) -> list[Job]:
-    """Every AMASS file, split by subject as BABEL's split has it."""
+def amass_jobs(raw: Path, subsets: Sequence[str]) -> tuple[list[Job], dict[str, str]]:
+    """AMASS files of ``subsets`` (none: of all), split by subject as BABEL's split has it; and why others are not."""
+    amass.require_subsets(subsets)
     root = raw / "amass"
-    files = amass.find(root)
-    names = {file: amass.sequence_id(file.relative_to(root)) for file in files}
+    names = {file: amass.sequence_id(file.relative_to(root)) for file in amass.find(root)}
+    chosen = {file: name for file, name in names.items() if not subsets or name.partition("/")[0] in subsets}
+    if not chosen:
+        raise ValueError(f"{root}: holds nothing of the subsets {', '.join(subsets)} (project.subsets)")
     splits = babel.subject_splits(names.values(), babel.splits(raw / "babel"))
     read = partial(amass.read, body_models=raw / "body_models", root=root)
     bodies = tuple(sorted((raw / "body_models").rglob("*.np[yz]")))
-    return [Job(name, splits[amass.subject_of(name)], file, read, bodies) for file, name in names.items()]
+    jobs = [Job(name, splits[amass.subject_of(name)], file, read, bodies) for file, name in chosen.items()]
+    return jobs, {name: "its subset is not in project.subsets" for file, name in names.items() if file not in chosen}
 
 
 def cmu_jobs(raw: Path) -> list[Job]:
@@ -35,8 +40,13 @@ def cmu_jobs(raw: Path) -> list[Job]:
 def main(profile: str) -> None:
     config = params.section(profile, "project", ProjectConfig)
     folder = layout.data(profile)
-    jobs = cmu_jobs(folder / "raw") if (folder / "raw" / "cmu").is_dir() else amass_jobs(folder / "raw")
-    project(jobs, folder / "motions", folder / "views", config, layout.work("project", profile))
+    raw = folder / "raw"
+    left_out: dict[str, str] = {}
+    if (raw / "cmu").is_dir():
+        jobs = cmu_jobs(raw)
+    else:
+        jobs, left_out = amass_jobs(raw, config.subsets)
+    project(jobs, folder / "motions", folder / "views", config, layout.work("project", profile), left_out)
 
 
 if __name__ == "__main__":
