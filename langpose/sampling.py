@@ -1,12 +1,17 @@
 """Which clips make a batch, and how they are put together: a function of (seed, epoch) alone."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+_AHEAD = 2
+"""Batches that are made while the last one is computed on, where no worker processes do it."""
 
 
 class Clips(Protocol):
@@ -34,20 +39,33 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     return {key: torch.from_numpy(np.stack([np.asarray(item[key]) for item in items])) for key in items[0]}
 
 
-def batches(clips: Clips, order: np.ndarray, workers: int) -> Iterator[dict[str, Tensor]]:
-    """Batches in the given order; the number of workers changes nothing but the speed."""
+def batches(clips: Clips, order: np.ndarray, workers: int) -> Generator[dict[str, Tensor], None, None]:
+    """Batches in the given order; the number of workers changes nothing but the speed. 0: a thread of this process."""
     if workers == 0:
-        for items in order:
-            yield collate([clips[int(item)] for item in items])
+        ahead: deque[Future[dict[str, Tensor]]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="clips") as thread:
+            for items in order:
+                ahead.append(thread.submit(lambda items: collate([clips[int(item)] for item in items]), items))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
     else:
-        yield from torch.utils.data.DataLoader(
-            clips,  # type: ignore[arg-type]
-            batch_sampler=[row.tolist() for row in order],
-            num_workers=workers,
-            collate_fn=collate,
-            worker_init_fn=_outlive_signals,
-            generator=torch.Generator(),  # the loader draws a number of its own; not from the global generator
+        loader = iter(
+            torch.utils.data.DataLoader(
+                clips,  # type: ignore[arg-type]
+                batch_sampler=[row.tolist() for row in order],
+                num_workers=workers,
+                collate_fn=collate,
+                worker_init_fn=_outlive_signals,
+                generator=torch.Generator(),  # the loader draws a number of its own; not from the global generator
+            )
         )
+        try:
+            yield from loader
+        finally:
+            # An error's traceback keeps the loader alive, and workers that outlive SIGTERM would hold up the exit.
+            loader._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def _outlive_signals(_worker: int) -> None:

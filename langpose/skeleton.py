@@ -62,9 +62,8 @@ def flip(x: Array, permutation: Sequence[int] = FLIP) -> Array:
     ``x`` is (..., J, C), numpy or torch, with the horizontal coordinate first; further channels (depth, confidence)
     are kept. Flipping twice gives back the input. Source: MotionBERT, ``flip_data``.
     """
-    mirrored: Any = x[..., list(permutation), :]
-    mirrored = mirrored.copy() if isinstance(mirrored, np.ndarray) else mirrored.clone()
-    mirrored[..., 0] *= -1
+    mirrored: Any = np.take(x, permutation, -2) if isinstance(x, np.ndarray) else x[..., list(permutation), :]
+    mirrored[..., 0] *= -1  # either is a copy
     return mirrored
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
@@ -170,7 +170,7 @@ def train(
     and a folder of another fingerprint is refused with ``ValueError``. A loss or weight that is not finite raises
     `TrainingDivergedError`; SIGTERM saves and raises `Preempted`, Ctrl-C saves and raises ``KeyboardInterrupt``. Both
     are seen after a step or a validation; a run that has ended by then is not interrupted any more.
-    ``folder``/timings.csv has the wall clock of every epoch; the history has none.
+    ``folder``/timings.csv has the wall clock of every epoch (seconds, of which waited for clips); the history has none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model, device = task.model, pick_device(config.device)
@@ -227,14 +227,17 @@ def train(
     total = min(config.epochs * steps_per_epoch, config.max_steps or sys.maxsize)
     epochs = math.ceil(total / steps_per_epoch)
     read_every = READ_EVERY.get(device.type, 20)
-    with _threads(config.threads), _signals() as caught, _progress(total, step, progress) as show:
+    with (
+        _threads(config.threads), _signals() as caught, _progress(total, step, progress) as show, ExitStack() as opened
+    ):  # fmt: skip
         while not finished:
             task.clips.set_epoch(epoch)
             order = batch_order(len(task.clips), config.batch_size, seed, epoch)
             order = order[: min(steps_per_epoch, total - (step - done))]
             started, begun = time.monotonic(), done
             unread: list[dict[str, Tensor]] = []
-            for batch in batches(task.clips, order[done:], config.workers):
+            waiting = _Waiting(opened.enter_context(closing(batches(task.clips, order[done:], config.workers))))
+            for batch in waiting:
                 rate = config.learning_rate * config.lr_decay**epoch * min(1, (step + 1) / max(1, config.warmup_steps))
                 unread.append(_step(task, optimizer, parameters, batch, config, rate, device))
                 step, done = step + 1, done + 1
@@ -268,7 +271,7 @@ def train(
                     if config.keep == "best" and math.isfinite(score) and (best is None or score < best[0]):
                         best = score, {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
             history.append(row)
-            _log_time(folder, epoch, seconds, (done - begun) * config.batch_size)
+            _log_time(folder, epoch, seconds, waiting.seconds, (done - begun) * config.batch_size)
             epoch, done, sums = epoch + 1, 0, {}
             if finished and config.keep == "best" and best is not None:
                 model.load_state_dict(best[1])
@@ -326,11 +329,28 @@ def _read(steps: list[dict[str, Tensor]]) -> list[dict[str, float]]:
     return [dict(zip(terms, row, strict=True)) for terms, row in zip(steps, rows, strict=True)]
 
 
-def _log_time(folder: Path, epoch: int, seconds: float, clips: int) -> None:
+class _Waiting:
+    """Batches, and how many seconds the loop waited for them."""
+
+    def __init__(self, batches: Iterator[dict[str, Tensor]]) -> None:
+        self.batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return self
+
+    def __next__(self) -> dict[str, Tensor]:
+        asked = time.monotonic()
+        try:
+            return next(self.batches)
+        finally:
+            self.seconds += time.monotonic() - asked
+
+
+def _log_time(folder: Path, epoch: int, seconds: float, waited: float, clips: int) -> None:
     path = folder / "timings.csv"
-    head = "" if path.exists() else "epoch,seconds,clips\n"
+    head = "" if path.exists() else "epoch,seconds,waited,clips\n"
     with open(path, "a", encoding="utf-8") as handle:
-        handle.write(f"{head}{epoch},{seconds:.3f},{clips}\n")
+        handle.write(f"{head}{epoch},{seconds:.3f},{waited:.3f},{clips}\n")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from langpose.sampling import batch_order, batches
 from langpose.training import PREEMPTED, Preempted, Task, TrainingConfig, TrainingDivergedError, train
 from tests.power_cut import power_cut
 
+ROOT = Path(__file__).parent.parent
 CONFIG = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-2, checkpoint_every=2, validate_every=2)
 
 
@@ -395,6 +396,41 @@ def test_every_epoch_has_its_own_order_of_the_same_items():
     assert batch_order(22, 4, 0, 0).shape == (5, 4)  # full batches alone
     with pytest.raises(ValueError, match="3 clips do not fill a batch of 4"):
         batch_order(3, 4, 0, 0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_clip_that_cannot_be_read_stops_the_epoch_with_its_own_error(workers):
+    class Broken(Numbers):
+        def __getitem__(self, item):
+            if item == 7:
+                raise OSError("views/front.npy: input/output error")
+            return super().__getitem__(item)
+
+    order = np.arange(12).reshape(6, 2)
+    got = []
+    with pytest.raises(OSError, match="front.npy: input/output error"):
+        for batch in batches(Broken(), order, workers):
+            got.append(batch)
+    assert len(got) == 3  # those before it
+
+
+def test_a_failed_training_ends_at_once_though_its_workers_outlive_sigterm(tmp_path):
+    script = f"""
+import sys
+from pathlib import Path
+from tests.test_training import CONFIG, Toy, train
+from dataclasses import replace
+def act(step):
+    if step == 2:
+        raise ValueError("seen")
+try:
+    train(Toy(act), replace(CONFIG, workers=2), 0, Path({str(tmp_path / "run")!r}), "f", progress=False)
+except ValueError as error:
+    kept = error  # its traceback holds the loop's frames
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "seen\n"), done.stderr
 
 
 def test_the_best_weights_are_kept_and_history_has_no_clock(tmp_path):
