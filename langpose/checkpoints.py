@@ -23,8 +23,9 @@ POINTER = "latest.json"
 KEPT = 2
 
 CODE = (
-    "checkpoints.py", "clips.py", "corruption.py", "detector.py", "detector_noise.npz", "lifting_sets.py", "losses.py",
-    "memory.py", "model", "sampling.py", "skeleton.py", "tasks.py", "training.py", "windows.py",
+    "cameras.py", "checkpoints.py", "clips.py", "corruption.py", "detector.py", "detector_noise.npz",
+    "lifting_sets.py", "losses.py", "memory.py", "model", "sampling.py", "skeleton.py", "tasks.py", "training.py",
+    "windows.py",
 )  # fmt: skip
 """The parts of this package that decide what a training gives, and that `fingerprint` therefore covers. Parts that only
 fill parameters, or read and write files, are left out: what they make is hashed itself."""

@@ -19,6 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+TO_TEXTS = ("focal_kl", "infonce")
+"""Alignments with texts, not with classes, by a variant's names for them."""
+
 _SMALLEST_MISS = 1e-6
 """1 - s is kept above this: its power has an infinite slope at 0 where γ < 1."""
 

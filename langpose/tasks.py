@@ -15,7 +15,7 @@ from torch import Tensor
 
 from langpose import losses
 from langpose.corruption import CorruptionConfig, corrupt
-from langpose.losses import Pairs
+from langpose.losses import TO_TEXTS, Pairs
 from langpose.memory import EmbeddingMemory
 from langpose.model.langpose import LangPose
 from langpose.sampling import Clips, collate
@@ -132,9 +132,6 @@ class ReconstructionTask(Task):
             clips += len(batch["x"])
         return {"val_mpjpe": total / clips * self.mm_per_unit}
 
-
-TO_TEXTS = ("focal_kl", "infonce")
-"""Alignments with texts, not classes."""
 
 PAPER_MASKS = {"joint_frame": 0.5, "body_part": 0.25, "time_window": 0.25}
 """Section 3.2, "Objective function"."""

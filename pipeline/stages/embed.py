@@ -9,13 +9,12 @@ import torch
 
 from langpose import embeddings
 from langpose.clips import ClipsConfig, PretrainClips
+from langpose.losses import TO_TEXTS
 from langpose.model.langpose import LangPose
 from langpose.sampling import collate
 from langpose.storage import replacing
 from langpose.training import pick_device
 from pipeline import layout, params
-
-ALIGNED = ("focal_kl", "infonce")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def main(profile: str, variant: str, seed_text: str) -> None:
                 poses.append(model.encode_pose(x).cpu())
         names = np.unique([c[0] for c in clips.pairs["categories"] if len(c)])
         texts = [*clips.labels, *names.tolist()]
-        text = model.encode_text(texts).cpu().numpy() if alignment in ALIGNED else None
+        text = model.encode_text(texts).cpu().numpy() if alignment in TO_TEXTS else None
     average, pose = torch.cat(averages).numpy(), torch.cat(poses).numpy()
     passes = config.clips_per_pair
     label = np.tile(clips.label_index, passes)
