@@ -8,12 +8,13 @@ soft tissue, compressed as AMASS's are) and a BABEL that labels all of it; then 
 under names of their own. So every file is opened, unpacked and computed as a real one is, but comes from the page
 cache: the time to fetch the true bytes from a disk (printed) is not measured.
 
-human36m: MotionBERT's pickle with 1,559,752 and 566,920 frames, then `convert_human36m`. Its stored types are not
-published: ``--dtype float64`` (twice the size) is the worse case.
+human36m: MotionBERT's pickle with 1,559,752 and 566,920 frames, then `convert_human36m`, which maps the file and holds
+its texts. Its stored types are not published: ``--dtype float64`` (twice the size) is the worse case, and so is a text
+object a frame.
 
 Memory is looked at ten times a second over the process and its children together ("all": with pages of mapped files,
 which the system drops when it needs them; "w/o files": what the program holds); Linux only. There is no other side: the
-last line is 2 GB over the peak (amass) or the pickle's size over the peak (human36m).
+last line is 2 GB over the peak (amass) or the pickle's size over what the program holds (human36m).
 Needs about 8 GB of disk at 40 hours (results and work files; links take none), deleted afterwards.
 """
 
@@ -232,9 +233,9 @@ def human36m_size(scratch: Path, dtype: str, share: float) -> dict[str, Any]:
     code = "import sys; from langpose.lifting_sets import convert_human36m; convert_human36m(*sys.argv[1:])"
     used = run_measured([sys.executable, "-c", code, str(file), str(scratch / "lifting")])
     print(row("convert", used, sum(frames.values())))
-    print(f"peak / pickle: {used.peak_together / size:.2f}\n")
+    print(f"held, w/o files / pickle: {used.anonymous_together / size:.2f}\n")
     return {"dtype": dtype, "frames": frames, "pickle_bytes": size, "convert": vars(used),
-            "ratio": size / used.peak_together}  # fmt: skip
+            "ratio": size / used.anonymous_together}  # fmt: skip
 
 
 def main() -> None:

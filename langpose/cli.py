@@ -281,9 +281,8 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("folder", type=Path, nargs="?", default=RAW, metavar="FOLDER", help=f"default: {RAW}")
     depth = action.add_mutually_exclusive_group()
     depth.add_argument(
-        "--quick", action="store_true",
-        help="open nothing: presence, size, and how each file begins and ends (Human3.6M takes several GB of memory)",
-    )  # fmt: skip
+        "--quick", action="store_true", help="open nothing: presence, size, and how each file begins and ends"
+    )
     depth.add_argument("--all", action="store_true", help="open every AMASS recording")
     action.set_defaults(run=_data_check)
     return parser

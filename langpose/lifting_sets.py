@@ -15,10 +15,11 @@ Everything is in Human3.6M-17 order. Val is held out of train by subject; the fi
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ import torch
 
 from langpose.skeleton import H36M_FROM_MPI, flip
 from langpose.sources import human36m, mpi_inf_3dhp
+from langpose.sources.lifting_checks import blocks
 from langpose.storage import replacing_folder, sha256
 from langpose.windows import covering_windows, split_clips, tail_stretched_windows
 
@@ -51,6 +53,7 @@ def convert_human36m(
 ) -> None:
     """MotionBERT's pickle -> ``folder``/{train,val,test}, checked by `sources.human36m.read`.
 
+    It is read as a mapped file and written a block of frames at a time: memory is needed for its texts alone.
     Source of the normalisation: MotionBERT's reader, xy / w * 2 - [1, h / w], z / w * 2.
     """
     path = Path(pickle)
@@ -78,22 +81,28 @@ def convert_human36m(
     with replacing_folder(folder) as temporary:
         for split, table in splits.items():
             part = data.test if split == "test" else data.train
-            frames = _frames_of(table)
-            width, height = (
-                np.repeat(table[name].to_numpy(np.float32), table["frames"]) for name in ("width", "height")
-            )
-            image = part.joint3d_image[frames]
-            detected = np.concatenate([part.joint_2d[frames], part.confidence[frames][..., None]], -1)
-            arrays = {"joints_2d": _normalise(detected, width, height)}
-            arrays["target"] = _normalise(image, width, height)
-            arrays["target"][..., 2] = image[..., 2] / width[:, None] * 2
-            if split != "train":
-                factor = np.full(len(frames), NOMINAL_MM_PER_PX) if part.factor_mm_px is None else part.factor_mm_px
-                joints = image * np.float32(NOMINAL_MM_PER_PX) if part.joints_mm is None else part.joints_mm
-                arrays["joints_mm"] = joints - joints[:, :1]
-                arrays["factor_mm_px"] = factor
-            _write_split(temporary / split, arrays, table)
+            _write_split(temporary / split, _human36m_blocks(part, table, scored=split != "train"), table)
         _write_meta(temporary, meta)
+
+
+def _human36m_blocks(part: human36m.Human36MPart, table: pd.DataFrame, scored: bool) -> Iterator[dict[str, np.ndarray]]:
+    """The arrays of a split, the frames of ``table`` in its order, a block of them at a time."""
+    frames = _frames_of(table)
+    widths, heights = (np.repeat(table[name].to_numpy(np.float32), table["frames"]) for name in ("width", "height"))
+    for block in blocks(len(frames)):
+        rows, width, height = frames[block], widths[block], heights[block]
+        image = part.joint3d_image[rows].astype(np.float32)
+        detected = np.concatenate([part.joint_2d[rows], part.confidence[rows][..., None]], -1).astype(np.float32)
+        arrays = {"joints_2d": _normalise(detected, width, height), "target": _normalise(image, width, height)}
+        arrays["target"][..., 2] = image[..., 2] / width[:, None] * 2
+        if scored:
+            if part.joints_mm is None or part.factor_mm_px is None:
+                joints = image * np.float32(NOMINAL_MM_PER_PX)
+                factor = np.full(len(rows), NOMINAL_MM_PER_PX)
+            else:
+                joints, factor = part.joints_mm[rows].astype(np.float32), part.factor_mm_px[rows]
+            arrays |= {"joints_mm": joints - joints[:, :1], "factor_mm_px": factor}
+        yield arrays
 
 
 def convert_mpi_inf_3dhp(
@@ -136,7 +145,7 @@ def convert_mpi_inf_3dhp(
                 arrays["joints_2d"][part, :, :2] = _normalise(take.joints_px, *size)[:, order]
                 joints = take.joints_mm[:, order]
                 arrays["target"][part] = (joints - joints[:, :1]) / MPI_MM_PER_UNIT
-            _write_split(temporary / split, arrays, table.drop(columns="take"))
+            _write_split(temporary / split, [arrays], table.drop(columns="take"))
         _write_meta(temporary, meta)
 
 
@@ -169,10 +178,23 @@ def _normalise(joints: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.
     return result
 
 
-def _write_split(folder: Path, arrays: dict[str, np.ndarray], table: pd.DataFrame) -> None:
+def _write_split(folder: Path, parts: Iterable[dict[str, np.ndarray]], table: pd.DataFrame) -> None:
+    """Write ``parts``, the arrays of all frames of ``table`` in one block or more, as an npy file each."""
     folder.mkdir()
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    frames, written = int(table["frames"].sum()), 0
+    files: dict[str, IO[bytes]] = {}
+    with ExitStack() as stack:
+        for arrays in parts:
+            for name, array in arrays.items():
+                if name not in files:
+                    # not a memory map: on a full disk, a write is an error, and a store would end the program
+                    files[name] = stack.enter_context(open(folder / f"{name}.npy", "wb"))
+                    shape, descr = (frames, *array.shape[1:]), np.lib.format.dtype_to_descr(array.dtype)
+                    header = {"descr": descr, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(files[name], header)
+                files[name].write(np.ascontiguousarray(array).data)
+            written += len(array)
+    assert written == frames
     table = table.assign(start=(table["frames"].cumsum() - table["frames"]).astype(np.int64))[SEQUENCE_COLUMNS]
     table.reset_index(drop=True).to_parquet(folder / "sequences.parquet")
 

@@ -1,11 +1,13 @@
 import os
 import pickle
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from langpose.skeleton import FLIP
-from langpose.sources import human36m
+from langpose.sources import human36m, lifting_checks
 from tests.lifting_files import human36m_content, write_human36m
 
 
@@ -33,6 +35,72 @@ def test_the_file_is_read_unchanged(tmp_path, content, protocol):
     np.testing.assert_array_equal(data.test.factor_mm_px, content["test"]["2.5d_factor"])
     assert data.train.joints_mm is None
     assert data.train.action is None
+
+
+def repeated(content, times, dtype=np.float64):
+    """Every frame ``times`` times, so that sequences stay whole; arrays of ``dtype``."""
+    return {
+        split: {key: np.repeat(value, times, axis=0).astype(dtype) if isinstance(value, np.ndarray)
+                else [text for text in value for _ in range(times)] for key, value in part.items()}
+        for split, part in content.items()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_arrays_stay_as_stored_in_the_mapped_file(read, content, dtype):
+    large = repeated(content, 100, dtype)
+    data = read(large)
+    for part in (data.train, data.test):
+        for name in ("joint_2d", "confidence", "joint3d_image"):
+            array = getattr(part, name)
+            np.testing.assert_array_equal(array, large[part.split][name])
+            assert array.dtype == dtype and not array.flags.owndata and not array.flags.writeable
+    assert data.test.factor_mm_px.dtype == np.float64
+    assert len(set(map(id, data.test.source))) == len(set(content["test"]["source"]))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int32, ">f4", ">f8"])
+def test_other_numbers_are_converted(read, content, dtype):
+    changed = {split: dict(part) for split, part in content.items()}
+    for part in changed.values():
+        for name in ("joint_2d", "joint3d_image"):
+            part[name] = part[name].astype(dtype)
+    data = read(changed)
+    for part in (data.train, data.test):
+        np.testing.assert_array_equal(part.joint_2d, changed[part.split]["joint_2d"])
+        assert part.joint_2d.dtype == (np.float64 if dtype == ">f8" else np.float32)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="Linux says what memory a process holds")
+def test_reading_takes_no_memory_for_the_arrays(tmp_path, content):
+    large = repeated(content, 200)  # texts are equal objects here, which a pickle stores once
+    path = write_human36m(large, tmp_path / "h36m.pkl")
+    assert path.stat().st_size > 110 * 2**20
+    del large
+    human36m.read(write_human36m(content, tmp_path / "small.pkl"))  # what is imported and kept on first use
+    held = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines()
+                if line.startswith("VmData")) * 1024  # fmt: skip
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (held + 64 * 2**20, before[1]))
+    try:
+        data = human36m.read(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    assert len(data.train.source) == 230 * 200
+
+
+def test_faults_are_found_in_every_block(read, monkeypatch):
+    monkeypatch.setattr(lifting_checks, "BLOCK_FRAMES", 50)
+    for fault, place in (("nan", (388, 0, 0)), ("infinite", (388, 16, 1)), ("more than float32 holds", (388, 5, 0))):
+        content = human36m_content()
+        joints = content["test"]["joint3d_image"] = content["test"]["joint3d_image"].astype(np.float64)
+        joints[place] = {"nan": np.nan, "infinite": -np.inf}.get(fault, 1e39)
+        with pytest.raises(ValueError, match=r"joint3d_image'\]: 1 of 391 frames hold .*, first at frame 388"):
+            read(content)
+    content = human36m_content()
+    content["train"]["joint_2d"][-20:] += 1e5  # 9 % of the frames
+    with pytest.raises(ValueError, match=r"joint_2d'\]: 9% of the joints .*coordinates up to 1.0\d+e\+05"):
+        read(content)
 
 
 def test_frames_are_counted_by_subject_and_camera(read, content):

@@ -1,6 +1,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -293,6 +295,41 @@ def test_a_plain_pickle_that_calls_a_function_is_refused(tmp_path, protocol):
     with pytest.raises(ValueError, match=r"evil\.pth: refused"):
         load_checkpoint(path, PoseEncoderConfig())
     assert not target.exists()
+
+
+DEEP = b"\x80\x02})" + b"\x85" * 1_000_000 + b"Ns."  # a million tuples in one another, as a dictionary's key
+READ_ALL = """
+import sys
+from pathlib import Path
+from langpose.model.motionbert import _read
+for path in sys.argv[1:]:
+    try:
+        _read(Path(path))
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_a_million_levels_of_tuples_do_not_end_the_interpreter(tmp_path):
+    files = []
+    for member in ("a/data.pkl", "a/DATA.PKL"):  # torch looks at no letter's case
+        files.append(tmp_path / f"{member[2:]}.bin")
+        with zipfile.ZipFile(files[-1], "w") as archive:
+            archive.writestr(member, DEEP)
+            archive.writestr("a/version", "3\n")
+    values = (torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, {"little_endian": True}, {})
+    good = [pickle.dumps(value, 2) for value in values]
+    for place in range(5):  # the legacy format: five pickles, then the storages
+        files.append(tmp_path / f"legacy{place}.bin")
+        files[-1].write_bytes(b"".join(good[:place]) + DEEP)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ALL, *files], capture_output=True, text=True, cwd=Path(__file__).parents[1],
+        timeout=120,
+    )  # fmt: skip
+    said = done.stdout.splitlines()
+    assert done.returncode == 0 and len(said) == len(files), done.stderr[-500:]
+    for file, line in zip(files, said, strict=True):
+        assert line.startswith(f"{file}: refused, nothing of it was run") and "nests tuples" in line
 
 
 @pytest.mark.parametrize("code", ["O8", "V8", "U4"])

@@ -1,4 +1,5 @@
 import io
+import mmap
 import os
 import pickle
 import zipfile
@@ -6,6 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from langpose.sources import unpickling
+from langpose.sources.plain_arrays import MAX_EXPANSION, read_npz
 from langpose.sources.unpickling import RefusedPickleError, load_object_npz, restricted_load
 
 
@@ -43,9 +46,15 @@ def plain_data():
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_plain_data_survives_every_protocol(protocol):
+@pytest.mark.parametrize("mapped_above", [None, 2**20, 3])
+def test_plain_data_survives_every_protocol(protocol, mapped_above, tmp_path, monkeypatch):
     data = plain_data()
-    back = load(data, protocol)
+    if mapped_above is None:
+        back = load(data, protocol)
+    else:
+        monkeypatch.setattr(unpickling, "_MAPPED_ABOVE", mapped_above)
+        (tmp_path / "file.pkl").write_bytes(pickle.dumps(data, protocol))
+        back = restricted_load(tmp_path / "file.pkl")
     assert list(back) == list(data)
     for key, value in data.items():
         if isinstance(value, np.ndarray):
@@ -150,12 +159,119 @@ def test_matrix_subclasses_are_refused():
         load(np.ma.masked_array([1.0]))
 
 
-def test_every_truncation_is_a_clear_error(tmp_path):
+def mapped(array):
+    """Whether the array's memory is a mapped file's."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return isinstance(array, memoryview) and isinstance(array.obj, mmap.mmap)
+
+
+def test_large_arrays_are_views_of_the_mapped_file(tmp_path):
+    large, path = np.arange(2**18 + 1, dtype=np.float32), tmp_path / "file.pkl"
+    arrays = {
+        "large": large, "small": large[:-1], "fortran": np.asfortranarray(large[:-1].reshape(-1, 8).astype(float)),
+        "transposed": large[:-1].reshape(4, -1, 8).transpose(0, 2, 1).astype(float), "swapped": large.astype(">f4"),
+    }  # fmt: skip
+    for protocol in (3, 4, 5):
+        path.write_bytes(pickle.dumps(arrays, protocol))
+        back = restricted_load(path)
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(back[key], array)
+        assert {key for key in back if mapped(back[key])} == {"large", "fortran", "transposed"}
+        assert not back["large"].flags.writeable
+        assert not any(map(mapped, load(arrays, protocol).values()))
+    back = back["large"]  # the mapping lives as long as a view of it
+    path.unlink()
+    np.testing.assert_array_equal(back, large)
+
+
+def test_an_array_pickled_by_python_2_is_mapped(tmp_path):
+    content = np.arange(2.0**17 + 1).tobytes()  # protocol 2, where Python 2 writes a str of bytes (BINSTRING)
+    head = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01J"
+    dtype = b"cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T"
+    sizes = [size.to_bytes(4, "little") for size in (2**17 + 1, len(content))]
+    (tmp_path / "old.pkl").write_bytes(head + sizes[0] + b"\x85" + dtype + sizes[1] + content + b"tb.")
+    back = restricted_load(tmp_path / "old.pkl")
+    np.testing.assert_array_equal(back, np.arange(2.0**17 + 1))
+    assert mapped(back)
+
+
+def test_large_bytes_are_refused_where_no_array_has_them(tmp_path):
+    path = tmp_path / "file.pkl"
+    for value in ([bytes(2**20 + 1)], {bytes(2**20 + 1): 1}, {1: (bytearray(2**20 + 1), 2)}):
+        path.write_bytes(pickle.dumps(value, 5))
+        with pytest.raises(RefusedPickleError, match=r"file\.pkl: refuses to load"):
+            restricted_load(path)
+    assert load([bytes(2**20 + 1)]) == [bytes(2**20 + 1)]  # from a file that is not mapped
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04K\x00K\x05\x86Q.", b"Pname\n."])
+def test_references_to_outside_are_refused_whether_mapped_or_not(tmp_path, content):
+    (tmp_path / "file.pkl").write_bytes(content)
+    with pytest.raises(RefusedPickleError, match=r"file\.pkl: refuses to load a persistent reference"):
+        restricted_load(tmp_path / "file.pkl")
+    with pytest.raises(RefusedPickleError, match="x: refuses to load a persistent reference"):
+        restricted_load(io.BytesIO(content), name="x")
+
+
+def outcome(source):
+    """What is read, in a form that compares, or None for an error."""
+    try:
+        value = restricted_load(source, object_arrays=True)
+    except ValueError as error:
+        return "large bytes" if "bytes that are no array's" in str(error) or "memoryview" in str(error) else None
+
+    def plain(value):
+        if isinstance(value, np.ndarray):
+            items = [plain(item) for item in value.reshape(-1).tolist()] if value.dtype.hasobject else value.tobytes()
+            return value.dtype.str, value.shape, value.flags.f_contiguous, items
+        if isinstance(value, dict):
+            return [(plain(key), plain(item)) for key, item in value.items()]
+        if isinstance(value, list | tuple):
+            return type(value).__name__, [plain(item) for item in value]
+        return repr(value)
+
+    return plain(value)
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_damaged_files_are_read_alike_whether_mapped_or_not(protocol, tmp_path, monkeypatch):
+    monkeypatch.setattr(unpickling, "_MAPPED_ABOVE", 4)
+    rng, path, counts = np.random.default_rng(protocol), tmp_path / "file.pkl", {"same": 0, "error": 0, "refused": 0}
+    data = plain_data()
+    whole = pickle.dumps({**data, "objects": np.array([data["float32"], "x"], dtype=object)}, protocol)
+    for _ in range(600):
+        content = np.frombuffer(whole, np.uint8).copy()
+        for place in rng.integers(len(content), size=rng.integers(1, 4)):
+            content[place] = rng.integers(256) if rng.random() < 0.5 else content[place] ^ (1 << rng.integers(8))
+        path.write_bytes(content.tobytes()[: None if rng.random() < 0.8 else int(rng.integers(len(whole)))])
+        view, copy = outcome(path), outcome(io.BytesIO(path.read_bytes()))
+        if view == "large bytes":
+            counts["refused"] += 1
+        else:
+            assert view == copy
+            counts["error" if view is None else "same"] += 1
+    assert min(counts["same"], counts["error"]) > 50, counts
+
+
+@pytest.mark.parametrize("mapped_above", [2**20, 3])
+def test_every_truncation_is_a_clear_error(tmp_path, monkeypatch, mapped_above):
+    monkeypatch.setattr(unpickling, "_MAPPED_ABOVE", mapped_above)
     content = pickle.dumps(plain_data(), 4)
     path = tmp_path / "cut.pkl"
     for length in range(0, len(content), 7):
         path.write_bytes(content[:length])
         with pytest.raises(ValueError, match=r"cut\.pkl: .*again"):
+            restricted_load(path)
+
+
+def test_a_content_longer_than_the_file_is_cut_off(tmp_path):
+    whole, path = pickle.dumps(np.arange(2.0**18), 4), tmp_path / "long.pkl"
+    size = (2**21).to_bytes(4, "little")
+    assert whole.count(b"B" + size) == 1
+    for claimed in (2**21 + 100, 2**32 - 1):
+        path.write_bytes(whole.replace(b"B" + size, b"B" + claimed.to_bytes(4, "little")))
+        with pytest.raises(ValueError, match=r"long\.pkl: the file ends too early"):
             restricted_load(path)
 
 
@@ -212,10 +328,21 @@ def test_zip_bombs_and_huge_headers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="would unpack to 134,217,728 bytes"):
         load_object_npz(path)
     np.savez(path, data=np.array([1], dtype=object))
-    with pytest.raises(ValueError, match="limit 10 bytes"):
+    with pytest.raises(ValueError, match=r"bomb\.npz.*limit 10 bytes"):
         load_object_npz(path, limit_bytes=10)
     header = b"{'descr': '|O', 'fortran_order': False, 'shape': (" + b"1," * 20_000 + b")}\n"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("data.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
-    with pytest.raises(ValueError, match="header"):
-        load_object_npz(path)
+    for read in (load_object_npz, lambda path: read_npz(path, ["data"], "get it again")):
+        with pytest.raises(ValueError, match=r"bomb\.npz \['data'\].*not a readable npy header"):
+            read(path)
+
+
+def test_both_readers_of_npz_have_one_limit_of_expansion(tmp_path):
+    path, content = tmp_path / "bomb.npz", bytes(2**27)
+    for level in (1, 6):  # 229:1 and 1029:1
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
+            archive.writestr("data.npy", content)
+        for read in (load_object_npz, lambda path: read_npz(path, ["data"], "get it again")):
+            with pytest.raises(ValueError, match=rf"bomb\.npz.*134,217,728 bytes .* {MAX_EXPANSION}:1.*again"):
+                read(path)

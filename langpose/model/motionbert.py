@@ -5,6 +5,7 @@ A checkpoint of MotionBERT is a pickle: ``{epoch, lr, optimizer, model_pos, min_
 loading refuses by itself. Here that number alone is admitted, through stand-ins: no numpy type is handed to the file.
 """
 
+import io
 import logging
 import os
 import pickle
@@ -23,6 +24,7 @@ from torch import Tensor
 from langpose.config import from_mapping
 from langpose.model.langpose import LangPose
 from langpose.model.pose_encoder import PoseEncoder, PoseEncoderConfig
+from langpose.sources.pickle_depth import RefusedPickleError, refuse_deep_tuples
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "module."
@@ -53,6 +55,22 @@ _ADMITTED: list[Any] = [
 ]
 
 
+def _refuse_deep_tuples(path: Path) -> None:
+    """Raise `RefusedPickleError` where a pickle that ``torch.load`` will read could end the interpreter."""
+    with path.open("rb") as file:
+        try:
+            if file.read(4) == b"PK\x03\x04":  # torch's own reader: zipfile can find another member of that name
+                refuse_deep_tuples(io.BytesIO(torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")))
+            else:
+                file.seek(0)
+                for _ in ("magic number", "protocol", "system", "content", "keys of the storages"):
+                    refuse_deep_tuples(file)
+        except RefusedPickleError:
+            raise
+        except (EOFError, IndexError, RuntimeError, ValueError):
+            pass  # no such member or pickle: torch stops at the same place, and its message says more
+
+
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(
@@ -70,10 +88,11 @@ def _read(path: Path) -> Any:
                 folders = [info.filename for info in archive.infolist() if info.external_attr & 0x10]
                 if damaged := archive.testzip() or next(iter(folders), None):
                     raise ValueError(f"'{damaged}' in it is not what was written")
+        _refuse_deep_tuples(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(_ADMITTED):
             warnings.simplefilter("ignore")  # on pickle protocols: what matters is whether it loads
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, RefusedPickleError) as error:
         text = str(error)  # torch's message is long, and advises to load the file without protection
         named = re.search(r"GLOBAL (\S+)", text)
         reason = f"`{named[1]}`" if named else " ".join(text.removesuffix("\n").split("\n\n")[-2:][0].split())[:200]

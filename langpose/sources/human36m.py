@@ -40,25 +40,29 @@ _SOURCE = re.compile(r"s_(\d+)_act_(\d+)_subact_(\d+)_ca_(\d+)")
 
 @dataclass(frozen=True)
 class Human36MPart:
-    """The ``train`` or ``test`` half, F frames in file order, Human3.6M-17 joints."""
+    """The ``train`` or ``test`` half, F frames in file order, Human3.6M-17 joints.
+
+    Joints and confidence are as stored, float32 or float64 (other numbers become float32), read-only, and views of the
+    mapped file where it can be mapped: together they may be larger than the memory.
+    """
 
     split: str
     joint_2d: np.ndarray
-    """(F, 17, 2) float32 px, detected."""
+    """(F, 17, 2) px, detected."""
     confidence: np.ndarray
-    """(F, 17) float32, ones where the file has none."""
+    """(F, 17), ones where the file has none."""
     joint3d_image: np.ndarray
-    """(F, 17, 3) float32 px: u, v in the image, depth relative to the root."""
+    """(F, 17, 3) px: u, v in the image, depth relative to the root."""
     camera: np.ndarray
-    """(F,) str."""
+    """(F,) str objects."""
     source: np.ndarray
-    """(F,) str."""
+    """(F,) str objects."""
     joints_mm: np.ndarray | None = None
-    """(F, 17, 3) float32 mm, ``joints_2.5d_image``; test only."""
+    """(F, 17, 3) mm, ``joints_2.5d_image``; test only."""
     factor_mm_px: np.ndarray | None = None
     """(F,) float64 mm per px, ``2.5d_factor``; test only."""
     action: np.ndarray | None = None
-    """(F,) str; test only."""
+    """(F,) str objects; test only."""
 
     def sequences(self) -> pd.DataFrame:
         """One row per run of frames of one source: sequence, subject, act, subact, ca, camera, start, frames, width,
@@ -158,34 +162,34 @@ def _part(content: Any, split: str, where: str) -> Human36MPart:
     needed += ["joints_2.5d_image", "2.5d_factor", "action"] if split == "test" else []
     if missing := [key for key in needed if key not in content]:
         raise ValueError(f"{where}: lacks {', '.join(map(repr, missing))}; it holds {sorted(map(str, content))}")
-    source = _texts(content["source"], f"{where} ['source']")
+    source = _texts(content.pop("source"), f"{where} ['source']")
     frames = len(source)
     if frames == 0:
         raise ValueError(f"{where}: holds no frames")
 
-    def numbers(key: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
-        return _numbers(content.pop(key), (frames, *shape), f"{where} ['{key}']", dtype)
+    def numbers(key: str, shape: tuple[int, ...]) -> np.ndarray:
+        return _numbers(content.pop(key), (frames, *shape), f"{where} ['{key}']")
 
     joint_2d = numbers("joint_2d", (17, 2))
     image = numbers("joint3d_image", (17, 3))
-    confidence = np.ones((frames, 17), np.float32)
+    confidence = np.broadcast_to(np.float32(1), (frames, 17))
     if "confidence" in content:
         confidence = numbers("confidence", (17, 1))[..., 0]
-    camera = _texts(content["camera_name"], f"{where} ['camera_name']", frames)
+    camera = _texts(content.pop("camera_name"), f"{where} ['camera_name']", frames)
     part = Human36MPart(split, joint_2d, confidence, image, camera, source)
     if split == "test":
         part = Human36MPart(
             split, joint_2d, confidence, image, camera, source,
             joints_mm=numbers("joints_2.5d_image", (17, 3)),
-            factor_mm_px=numbers("2.5d_factor", (), np.float64),
-            action=_texts(content["action"], f"{where} ['action']", frames),
+            factor_mm_px=numbers("2.5d_factor", ()).astype(np.float64),
+            action=_texts(content.pop("action"), f"{where} ['action']", frames),
         )  # fmt: skip
     _check(part, where)
     return part
 
 
 def _check(part: Human36MPart, where: str) -> None:
-    if unknown := sorted(set(np.unique(part.camera).tolist()) - set(CAMERA_SIZES)):
+    if unknown := sorted(set(part.camera) - set(CAMERA_SIZES)):
         raise ValueError(f"{where}: unknown cameras {unknown[:5]}; Human3.6M's are {sorted(CAMERA_SIZES)}")
     same = part.source[1:] == part.source[:-1]
     for name, values in (("camera", part.camera), ("action", part.action)):
@@ -229,8 +233,9 @@ def _check(part: Human36MPart, where: str) -> None:
             )
 
 
-def _numbers(value: Any, shape: tuple[int, ...], where: str, dtype: type) -> np.ndarray:
-    """``value`` as an array of ``shape`` (further columns dropped, a last axis of one added or dropped)."""
+def _numbers(value: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """``value`` as an array of ``shape`` (further columns dropped, a last axis of one added or dropped); no copy of it
+    where it holds float32 or float64."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{where}: holds {array.dtype}; expected numbers of shape {shape}")
@@ -243,13 +248,16 @@ def _numbers(value: Any, shape: tuple[int, ...], where: str, dtype: type) -> np.
     if array.shape != shape:
         raise ValueError(f"{where}: shape {array.shape}; expected {shape}")
     require_finite(array, where)
-    return np.ascontiguousarray(array, dtype=dtype)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
 def _texts(value: Any, where: str, frames: int | None = None) -> np.ndarray:
+    """(F,) objects: one str for each name, which stands for thousands of frames."""
     items = value.tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(items, list | tuple) or not all(isinstance(item, str | bytes | int) for item in items):
         raise ValueError(f"{where}: expected one text per frame, found {type(value).__name__}")
     if frames is not None and len(items) != frames:
         raise ValueError(f"{where}: {len(items)} entries; expected one for each of the {frames} frames")
-    return np.array([item.decode() if isinstance(item, bytes) else str(item) for item in items], dtype=np.str_)
+    names: dict[str, str] = {}
+    texts = (item.decode(errors="replace") if isinstance(item, bytes) else str(item) for item in items)
+    return np.array([names.setdefault(text, text) for text in texts], dtype=object)

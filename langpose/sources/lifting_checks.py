@@ -4,11 +4,20 @@ Both readers (human36m, mpi_inf_3dhp) call these on Human3.6M-17 order. A wrong 
 complaint and ruins the scores, so each is an error that says what was found.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from langpose.skeleton import LEFT, RIGHT, handedness
 
-_SAMPLE = 20_000  # frames looked at for medians; the checks for NaN look at all
+BLOCK_FRAMES = 2**14
+"""Frames looked at, or written, at once: a mapped file's arrays may not fit into memory."""
+_SAMPLE = 20_000  # frames looked at for medians; the checks for NaN and pixels look at all
+
+
+def blocks(frames: int) -> Iterator[slice]:
+    """All frames, `BLOCK_FRAMES` at a time."""
+    return (slice(start, start + BLOCK_FRAMES) for start in range(0, frames, BLOCK_FRAMES))
 
 
 def _sample(frames: int) -> slice:
@@ -16,8 +25,15 @@ def _sample(frames: int) -> slice:
 
 
 def require_finite(values: np.ndarray, where: str) -> None:
-    """Raise ``ValueError`` naming the count and the first frame when ``values`` (F, ...) holds NaN or infinity."""
-    bad = ~np.isfinite(values.reshape(len(values), -1)).all(1)
+    """Raise ``ValueError`` naming the count and the first frame when ``values`` (F, ...) holds NaN or infinity.
+
+    Numbers are looked at as float32, as which they are kept: what overflows it is infinite.
+    """
+    bad = np.zeros(len(values), dtype=bool)
+    for block in blocks(len(values)):
+        with np.errstate(over="ignore"):
+            part = values[block].astype(np.float32)
+        bad[block] = ~np.isfinite(part).reshape(len(part), -1).all(1)
     if bad.any():
         raise ValueError(
             f"{where}: {bad.sum()} of {len(bad)} frames hold NaN or infinity, first at frame {int(bad.argmax())}; "
@@ -41,12 +57,17 @@ def require_extent(joints: np.ndarray, low: float, high: float, unit: str, where
 
 def require_pixels(joints_px: np.ndarray, width: np.ndarray, height: np.ndarray, where: str) -> None:
     """Raise ``ValueError`` unless nearly all joints (F, J, 2) lie within one image size of an image (F,) x (F,)."""
-    size = np.stack([width, height], -1)[:, None, :].astype(np.float32)
-    far = ((joints_px < -size) | (joints_px > 2 * size)).any(-1).mean()
+    outside, largest = 0, 0.0
+    for block in blocks(len(joints_px)):
+        part = joints_px[block]
+        size = np.stack([width[block], height[block]], -1)[:, None, :].astype(np.float32)
+        outside += int(((part < -size) | (part > 2 * size)).any(-1).sum())
+        largest = max(largest, float(np.abs(part).max()))
+    far = outside / (joints_px.shape[0] * joints_px.shape[1])
     if far > 0.05:
         raise ValueError(
             f"{where}: {far:.0%} of the joints lie more than an image's size outside the image "
-            f"({int(width[0])} x {int(height[0])} px, coordinates up to {np.abs(joints_px).max():.4g}); expected pixels"
+            f"({int(width[0])} x {int(height[0])} px, coordinates up to {largest:.4g}); expected pixels"
         )
 
 

@@ -3,34 +3,33 @@
 A pickle is a program: loading it freely runs any function it names. This reader admits arrays and numbers of numpy and
 the plain containers, and refuses everything else by name. Even numpy's own types are not handed to the file: a forged
 ``dtype`` state can turn bytes into object pointers. The file gets stand-ins, which check what they are given and build
-the array themselves.
+the array themselves. Large arrays of a file on disk are views of the mapped file: no memory holds them.
 """
 
+import io
 import math
+import mmap
 import os
 import pickle
 import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from langpose.sources.pickle_depth import refuse_deep_tuples
+from langpose.sources.pickle_depth import RefusedPickleError, guarded
+from langpose.sources.plain_arrays import LIMIT_BYTES, npy_header, refuse_bomb
 
 _PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,6}|O8?)")
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, bytearray, np.generic)
 _MAX_DEPTH = 24
-DEFAULT_LIMIT_BYTES = 16 * 2**30
-"""Largest unpacked size of a member of an .npz that is read; MPI-INF-3DHP's largest is under 1 GiB."""
-_MAX_EXPANSION = 300  # deflate's own ceiling is about 1032:1, and real coordinates stay under 10:1
-
-
-class RefusedPickleError(ValueError):
-    """The file names something that is not plain data."""
+_MAPPED_ABOVE = 2**20
+"""Contents of arrays of more bytes stay in the file; smaller ones are not worth a mapped page."""
 
 
 class _Name:
@@ -101,7 +100,7 @@ class _ArrayBuilder:
             return self
         if isinstance(content, str):  # bytes as Python 2 wrote them
             content = content.encode("latin1")
-        if not isinstance(content, bytes | bytearray) or len(content) != count * dtype.value.itemsize:
+        if not isinstance(content, bytes | bytearray | memoryview) or len(content) != count * dtype.value.itemsize:
             raise ValueError(f"an array of shape {shape}, {dtype.value} needs {count * dtype.value.itemsize} bytes")
         flat = np.frombuffer(content, dtype=dtype.value, count=count) if count else np.empty(0, dtype.value)
         array = flat.reshape(shape, order="F" if order == "F" else "C")
@@ -124,7 +123,7 @@ def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any, axes: Any = N
     """As ``numpy._core.numeric._frombuffer``; order K: stored in C order, its axes then exchanged."""
     if order == "K" and axes is not None:
         built = _ArrayBuilder().fill(shape, dtype, content, "C")
-        if built.array is None or sorted(axes) != list(range(built.array.ndim)):
+        if built.array is None or type(axes) is not tuple or sorted(axes) != list(range(built.array.ndim)):
             raise ValueError(f"an array has the axis order {str(axes)[:80]}")
         built.array = built.array.transpose(axes)
         return built
@@ -164,7 +163,29 @@ for _builtins in ("builtins", "__builtin__"):  # how protocols 0-3 write sets an
         _ADMITTED[_builtins, _kind.__name__] = _Name(_name, partial(_container, _kind))
 
 
+class _Pieces(io.RawIOBase):
+    """A file whose bytes come in pieces."""
+
+    def __init__(self, pieces: Iterator[bytes | bytearray]) -> None:
+        self._pieces, self._rest = pieces, memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = memoryview(next(self._pieces, b""))
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes], mapping: mmap.mmap | None) -> None:
+        pieces = guarded(file, None if mapping is None else _MAPPED_ABOVE)
+        super().__init__(io.BufferedReader(_Pieces(pieces), 2**18), encoding="latin1")
+        self._mapping = mapping
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ADMITTED[module, name]
@@ -174,8 +195,12 @@ class _Unpickler(pickle.Unpickler):
                 "Do not open this file with pickle; get it again from its publisher"
             ) from None
 
-    def persistent_load(self, pid: Any) -> Any:
-        raise RefusedPickleError("refuses to load a persistent reference")
+    def persistent_load(self, pid: Any) -> memoryview:
+        """The content that `guarded` left in the file; it has refused the file's own references."""
+        if self._mapping is None:
+            raise RefusedPickleError("refuses to load a persistent reference")
+        offset, size = pid
+        return memoryview(self._mapping)[offset : offset + size]
 
 
 class _Finisher:
@@ -214,6 +239,8 @@ class _Finisher:
             for item in value:
                 self._key(item)
             result = value
+        elif type(value) is memoryview:
+            raise RefusedPickleError(f"refuses to load {len(value):,} bytes that are no array's")
         else:
             raise RefusedPickleError(f"refuses to load a {type(value).__name__.strip('_')} where data was expected")
         self.done[id(value)] = result
@@ -243,23 +270,29 @@ class _Finisher:
 def restricted_load(source: str | os.PathLike[str] | IO[bytes], *, object_arrays: bool = False, name: str = "") -> Any:
     """The data in a pickle: arrays (read-only views of the file's bytes), numpy and Python numbers, texts, containers.
 
-    ``source`` is a path or a binary file; ``name`` stands for it in messages. ``object_arrays`` admits arrays of dtype
-    object, whose items follow the same rules. Raises ``FileNotFoundError``, and ``ValueError`` that names the file and
+    ``source`` is a path or a binary file; ``name`` stands for it in messages. Of a path, an array of more than a MiB is
+    a view of the mapped file where it can be mapped (the file must then stay as it is while the array is in use; its
+    bytes may lie unaligned). ``object_arrays`` admits arrays of dtype object, whose items follow the same rules.
+    Raises ``FileNotFoundError``, and ``ValueError`` that names the file and
     - the global, for anything that is not plain data (`RefusedPickleError`; nothing of it has run), or
     - the reason, for a file that is cut off or no pickle.
     """
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: there is no such file")
-        with path.open("rb") as file:
-            return restricted_load(file, object_arrays=object_arrays, name=name or str(path))
-    name = name or str(getattr(source, "name", "pickle"))
+    if not isinstance(source, str | os.PathLike):
+        return _load(source, None, object_arrays, name or str(getattr(source, "name", "pickle")))
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    with path.open("rb", buffering=2**20) as file:
+        try:
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError):  # an empty file, or none that can be mapped
+            mapping = None
+        return _load(file, mapping, object_arrays, name or str(path))
+
+
+def _load(file: IO[bytes], mapping: mmap.mmap | None, object_arrays: bool, name: str) -> Any:
     try:
-        start = source.tell()
-        refuse_deep_tuples(source)
-        source.seek(start)
-        return _Finisher(object_arrays)(_Unpickler(source, encoding="latin1").load())
+        return _Finisher(object_arrays)(_Unpickler(file, mapping).load())
     except RefusedPickleError as error:
         raise RefusedPickleError(f"{name}: {error}") from None
     except (zipfile.BadZipFile, zlib.error) as error:
@@ -272,7 +305,7 @@ def restricted_load(source: str | os.PathLike[str] | IO[bytes], *, object_arrays
         raise ValueError(f"{name}: {reason} Copy or download it again") from error
 
 
-def load_object_npz(path: str | os.PathLike[str], key: str = "data", limit_bytes: int = DEFAULT_LIMIT_BYTES) -> Any:
+def load_object_npz(path: str | os.PathLike[str], key: str = "data", limit_bytes: int = LIMIT_BYTES) -> Any:
     """The object array ``key`` of an .npz, read with `restricted_load`'s rules; a 0-d array gives its one object.
 
     This is how P-STMO stores MPI-INF-3DHP: ``np.savez(path, data=dictionary)``. Raises ``ValueError`` for an archive
@@ -290,39 +323,25 @@ def load_object_npz(path: str | os.PathLike[str], key: str = "data", limit_bytes
         keys = [member.removesuffix(".npy") for member in archive.namelist()]
         if key not in keys:
             raise ValueError(f"{path}: has no array '{key}'; it holds {', '.join(map(repr, keys[:10])) or 'nothing'}")
-        member = archive.getinfo(archive.namelist()[keys.index(key)])
-        expansion = member.file_size / max(member.compress_size, 1)
-        if member.file_size > limit_bytes or (expansion > _MAX_EXPANSION and member.file_size > 2**26):
-            raise ValueError(
-                f"{path}: '{key}' would unpack to {member.file_size:,} bytes from {member.compress_size:,} "
-                f"(limit {limit_bytes:,} bytes, {_MAX_EXPANSION}:1); this is no data file of poses"
-            )
+        member = archive.infolist()[keys.index(key)]
         where = f"{path} ['{key}']"
         try:
-            with archive.open(member) as file:
-                shape = _object_header(file, where)
-                value = restricted_load(file, object_arrays=True, name=where)
+            refuse_bomb(member, limit_bytes)
+            file = archive.open(member)
+            shape, _, dtype = npy_header(file)
+        except Exception as error:
+            raise ValueError(f"{where}: {error}. Copy or download it again") from error
+        with file:
+            if dtype != np.dtype(object):
+                raise ValueError(
+                    f"{where}: is an array of {dtype}; expected one object (a dictionary), as P-STMO writes it"
+                )
+            value = restricted_load(file, object_arrays=True, name=where)
+            try:
                 while file.read(2**20):  # to the end, where the archive's checksum is verified
                     pass
-        except ValueError:
-            raise
-        except Exception as error:  # a damaged archive raises nearly anything
-            raise ValueError(f"{where}: the archive is damaged ({error}). Copy or download it again") from error
+            except Exception as error:  # a damaged archive raises nearly anything
+                raise ValueError(f"{where}: the archive is damaged ({error}). Copy or download it again") from error
     if not isinstance(value, np.ndarray) or value.shape != shape:
         raise ValueError(f"{where}: the header says shape {shape}, the content says otherwise; the file is damaged")
     return value.item() if shape == () else value
-
-
-def _object_header(file: Any, where: str) -> tuple[int, ...]:
-    """Shape in an .npy header that must announce objects. Numpy parses the header as a literal, size-limited."""
-    try:
-        version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in read:
-            raise ValueError(f"format version {version}")
-        shape, _, dtype = read[version](file, max_header_size=10_000)
-    except Exception as error:  # numpy parses it as Python, and raises whatever comes of a damaged one
-        raise ValueError(f"{where}: not a readable .npy header ({str(error)[:200]})") from error
-    if dtype != np.dtype(object):
-        raise ValueError(f"{where}: is an array of {dtype}; expected one object (a dictionary), as P-STMO writes it")
-    return shape
