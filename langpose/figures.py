@@ -1,10 +1,11 @@
-"""Figures 2 to 5 of the paper: the masks on a clip, and pictures of measured embeddings and predictions."""
+"""Figures 2 to 5 of the paper (masks on a clip, measured embeddings and predictions), scores, and label counts."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from langpose.embeddings import purity
 from langpose.skeleton import LEFT, LIMBS, RIGHT
@@ -215,3 +216,86 @@ def curves_figure(path: Path, curves: Sequence[tuple[str, np.ndarray, np.ndarray
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=7, ncols=2)
     _save(figure, path)
+
+
+def imbalance(counts: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """How unevenly pairs are spread over labels (table of `langpose.pairs.label_counts`): all, actions, transitions.
+
+    Each has ``pairs``, ``labels``, ``top1`` and ``top10`` (% of its pairs that its most frequent label, its ten most
+    frequent ones have), ``half`` (the fewest labels that have half of its pairs) and ``once`` (labels of one pair). A
+    kind without labels is left out.
+    """
+    numbers = {}
+    for name, chosen in (
+        ("all", counts),
+        ("actions", counts[counts["kind"] == "action"]),
+        ("transitions", counts[counts["kind"] == "transition"]),
+    ):
+        if len(chosen):
+            n = np.sort(chosen["pairs"].to_numpy())[::-1]
+            numbers[name] = {
+                "pairs": int(n.sum()),
+                "labels": len(n),
+                "top1": float(100 * n[0] / n.sum()),
+                "top10": float(100 * n[:10].sum() / n.sum()),
+                "half": int(np.searchsorted(n.cumsum(), n.sum() / 2)) + 1,
+                "once": int((n == 1).sum()),
+            }
+    return numbers
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """``text`` on one line of at most ``length`` characters, an ellipsis where it was cut."""
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def labels_figure(path: Path, counts: pd.DataFrame, bars: int = 20) -> str:
+    """How often each label occurs: every label by its rank (left), the most frequent actions by name (right).
+
+    ``counts`` is the table of `langpose.pairs.label_counts`. Returns the numbers written above the picture.
+    """
+    pyplot = _pyplot()
+    whole = imbalance(counts)["all"]
+    line = (
+        f"Pairs: {whole['pairs']:,}; different labels: {whole['labels']:,}; the ten most frequent have "
+        f"{whole['top10']:.1f} % of the pairs; labels that occur once: {whole['once']:,}"
+    )
+    ordered = counts.sort_values(["pairs", "label"], ascending=[False, True], kind="stable")
+    series = [(kind, ordered[ordered["kind"] == kind]) for kind in ("action", "transition")]
+    figure, (left, right) = pyplot.subplots(
+        1, 2, figsize=(10.4, 4.8), layout="constrained", gridspec_kw={"width_ratios": [1.25, 1]}
+    )
+    figure.suptitle(line, fontsize=10)
+
+    # dark and light, so that they differ in grey too
+    for (kind, rows), colour, marker in zip(series, (PALETTE[4], PALETTE[6]), "o^", strict=True):
+        if len(rows):
+            left.plot(np.arange(1, len(rows) + 1), rows["pairs"], color=colour, linewidth=0.8, marker=marker,
+                      markersize=3, markeredgewidth=0, label=f"{kind}s ({len(rows):,})")  # fmt: skip
+    most = max(len(rows) for _, rows in series)
+    left.set(xscale="log", yscale="log", xlim=(0.8, max(10, 1.3 * most)), ylim=(0.8, max(10, 1.4 * counts.pairs.max())))
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_formatter("{x:,.0f}")
+        axis.set_minor_formatter("")
+    left.set(xlabel="rank of the label among its kind", ylabel="pairs of the label")
+    left.grid(color="#e4e6ea", linewidth=0.6)
+    left.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
+
+    top = series[0][1].head(bars)
+    places = np.arange(len(top))
+    right.barh(places, top["pairs"], color=PALETTE[4], height=0.7)
+    right.set_yticks(places, [shortened(text) for text in top["label"]], fontsize=7, parse_math=False)
+    for place, number in zip(places, top["pairs"], strict=True):
+        right.text(number, place, f" {number:,} ({100 * number / whole['pairs']:.1f} %)", va="center", fontsize=7)
+    # few bars stay as thin as many: they fill the upper part
+    right.set(xlim=(0, 1.35 * max(top["pairs"], default=1)), ylim=(max(len(top), 8) - 0.4, -0.6), xticks=[])
+    right.tick_params(left=False)
+    right.spines["bottom"].set_visible(False)
+    right.spines["left"].set_visible(len(top) > 0)
+    right.set_title("Most frequent actions" if len(top) else "No actions", loc="right")
+    right.set_xlabel("pairs (share of all pairs)")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+    return line

@@ -69,7 +69,7 @@ def test_one_command_goes_from_nothing_to_the_report_and_the_next_runs_nothing(t
     assert {f"table{n}.{suffix}" for n in (1, 2, 3, 4) for suffix in ("csv", "md", "tex")} <= {
         path.name for path in report.iterdir()
     }
-    for picture in ("figure5.png", "actions.png"):
+    for picture in ("figure5.png", "actions.png", "labels.png"):
         assert (report / picture).read_bytes().startswith(b"\x89PNG")
     page = (report / "index.html").read_text()
     for words in ("not comparable with this run&#39;s data", "sha256 of the manifest", "All parameters", "lambda_con"):

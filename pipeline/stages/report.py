@@ -1,4 +1,4 @@
-"""Stage `report`: Tables 1-4, Figures 4 and 5, and one page, from the scores of all cells that params.yaml lists."""
+"""Stage `report`: one page of Tables 1-4, Figures 4 and 5 and label counts, of all cells that params.yaml lists."""
 
 import hashlib
 import json
@@ -116,6 +116,34 @@ def embedding_scores(profile: str, axes: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "variant", "seed", "metric", "value"])
 
 
+def read_labels(path: Path) -> pd.DataFrame:
+    """Stage `pair`'s table of counts; a label may read "none" or "null"."""
+    return pd.read_csv(path, dtype={"label": "str", "kind": "str"}, keep_default_na=False)
+
+
+def labels_table(labels: pd.DataFrame, profile: str) -> Table:
+    """How unevenly the pairs are spread over the labels: a row for all, one for each kind."""
+    columns = ["Labels", "Pairs", "Different labels", "Most frequent label, %", "Ten most frequent, %",
+               "Labels that have half of the pairs", "Labels that occur once"]  # fmt: skip
+    rows = [
+        [kind, *(f"{n[name]:.1f}" if name.startswith("top") else str(n[name])
+                 for name in ("pairs", "labels", "top1", "top10", "half", "once"))]
+        for kind, n in figures.imbalance(labels).items()
+    ]  # fmt: skip
+    notes = [f"Pairs of all splits; % of the row's pairs. Every label's count: data/{profile}/pairs/labels.csv."]
+    return Table("labels", "How unbalanced the labels are.", columns, [Block("", rows)], notes)
+
+
+def labels_picture(folder: Path, labels: pd.DataFrame, profile: str) -> Figure:
+    """The same as a picture."""
+    numbers = figures.labels_figure(folder / "labels.png", labels)
+    caption = (
+        f"{numbers}. Pairs of all splits. Left: every label by its rank, both axes logarithmic; right: the most "
+        f"frequent actions by name. Every label's count: data/{profile}/pairs/labels.csv."
+    )
+    return Figure("labels.png", "How often each label occurs", caption)
+
+
 def figure4(folder: Path, profile: str, axes: dict[str, Any], config: ReportConfig) -> Figure | None:
     """t-SNE of held-out labelled clips: the baseline's average pooling against LangPose's global representation."""
     if not {OURS, BASELINE} <= set(axes["variants"]):
@@ -184,7 +212,7 @@ def figure5(folder: Path, profile: str, axes: dict[str, Any]) -> Figure | None:
 
 
 def pictures(
-    folder: Path, profile: str, axes: dict[str, Any], config: ReportConfig, scores: pd.DataFrame
+    folder: Path, profile: str, axes: dict[str, Any], config: ReportConfig, scores: pd.DataFrame, labels: pd.DataFrame
 ) -> list[Figure]:
     """All figures of the page."""
     found = [figure4(folder, profile, axes, config), figure5(folder, profile, axes)]
@@ -212,6 +240,7 @@ def pictures(
                 "Validation error in pretraining, all variants under the same masks and noise (paper 3.2: 50/25/25).",
             )
         )
+    found.append(labels_picture(folder, labels, profile))
     return [figure for figure in found if figure is not None]
 
 
@@ -220,6 +249,7 @@ def main(profile: str) -> None:
     axes = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     scores = collect(profile, axes)
     embedded = embedding_scores(profile, axes)
+    labels = read_labels(layout.data(profile) / "pairs" / "labels.csv")
     hard = params.load(profile)["evaluate"].get("human36m", {}).get("hard_actions", [])
     inputs = manifest.digest(layout.data(profile) / layout.MANIFEST)
     parameters = Path(f"profiles/{profile}.yaml").read_text(encoding="utf-8")
@@ -234,6 +264,7 @@ def main(profile: str) -> None:
         listing(scores, axes, "occlusion", "P1 under occlusion, mm", "occlusion:", axes["datasets"]),
         listing(embedded, axes, "embeddings", "Retrieval and recognition on subjects outside pretraining", "embed:",
                 ["embeddings"]),
+        labels_table(labels, profile),
     ]  # fmt: skip
     facts = {
         "profile": profile,
@@ -250,7 +281,7 @@ def main(profile: str) -> None:
     with replacing_folder(layout.report(profile)) as folder:
         write_tables(folder, [*built, *listings])
         scores.to_csv(folder / "scores.csv", index=False, lineterminator="\n")
-        drawn = pictures(folder, profile, axes, config, scores)
+        drawn = pictures(folder, profile, axes, config, scores, labels)
         write_page(folder, config.title, config.data, config.warning, facts, parameters, built, drawn, listings)
 
 
