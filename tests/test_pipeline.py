@@ -58,7 +58,10 @@ PLUMBING = {f"langpose/{name}.py" for name in ("config", "storage")} | {
 }
 """They fill parameters and write files: they change no number."""
 
-READERS = {f"langpose/sources/{name}.py" for name in ("mpi_inf_3dhp", "lifting_checks", "unpickling", "pickle_depth")}
+READERS = {
+    f"langpose/sources/{name}.py"
+    for name in ("mpi_inf_3dhp", "lifting_checks", "unpickling", "pickle_depth", "plain_arrays")
+}
 
 UNUSED = {  # imported on the way, not used by the stage
     "pair": {"langpose/body.py"},
@@ -75,7 +78,9 @@ UNUSED = {  # imported on the way, not used by the stage
         "langpose/sources/acclaim.py",
         "langpose/sources/motion.py",
     },
-    "film": {f"langpose/sources/{name}.py" for name in ("lifting_checks", "unpickling", "pickle_depth")},
+    "film": {
+        f"langpose/sources/{name}.py" for name in ("lifting_checks", "unpickling", "pickle_depth", "plain_arrays")
+    },
 }
 
 
