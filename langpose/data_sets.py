@@ -3,10 +3,11 @@
 The stage `check` and the command ``langpose data check`` both read this table; docs/data.md names the same files.
 """
 
-import os
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+
+from langpose.storage import below
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,7 @@ def _matching(raw: Path, pattern: str) -> list[Path]:
     top, deep, name = pattern.partition("/**/")
     if not deep:
         return list(raw.glob(pattern))
-    walk = os.walk(raw / top, followlinks=True)
-    return [Path(place, file) for place, _, files in walk for file in files if fnmatch(file, name)]
+    return [file for file in below(raw / top) if fnmatch(file.name, name)]
 
 
 NEEDED = (

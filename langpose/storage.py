@@ -75,6 +75,12 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def below(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Every file below ``folder``, in linked folders too, which pathlib does not follow: data often lies elsewhere."""
+    for place, _, names in os.walk(folder, followlinks=True):
+        yield from (Path(place, name) for name in names)
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     with open(path, "rb") as handle:

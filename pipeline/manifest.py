@@ -1,18 +1,12 @@
 """The manifest of a profile's raw data: every file's path, size and SHA-256. Later stages depend on it alone."""
 
 import json
-import os
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
-from langpose.storage import replacing, sha256
-
-
-def below(folder: Path) -> list[Path]:
-    """Every file below ``folder``, in linked folders too: data sets often lie on another disk."""
-    return [Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names]
+from langpose.storage import below, replacing, sha256
 
 
 def write(folder: Path, path: Path, known: dict[str, dict] | None = None) -> None:

@@ -10,7 +10,6 @@ takes the female body for every gender but male; here a file is read, or refused
 
 import difflib
 import functools
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 from langpose.body import POSE_SIZE, ReducedBody
 from langpose.sources.motion import UP, Motion, check_motion, resample, turn_up, up_axis
 from langpose.sources.plain_arrays import read_npz
+from langpose.storage import below
 
 REGRESSOR = "J_regressor_h36m_correct.npy"
 
@@ -114,8 +114,7 @@ def find(folder: str | Path) -> list[Path]:
         raise FileNotFoundError(
             f"{folder}: no such folder; place AMASS's SMPL+H G archives there, unpacked: <Subset>/<subject>/*_poses.npz"
         )
-    walk = os.walk(folder, followlinks=True)  # subsets may lie on another disk
-    files = (Path(place, name) for place, _, names in walk for name in names if name.endswith(".npz"))
+    files = (file for file in below(folder) if file.suffix == ".npz")
     found = sorted(files, key=lambda path: path.relative_to(folder).as_posix())
     if not found:
         raise FileNotFoundError(f"{folder}: holds no .npz file; expected AMASS's <Subset>/<subject>/*_poses.npz")

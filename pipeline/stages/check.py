@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from langpose.data_sets import NEEDED, missing
-from langpose.storage import replacing
+from langpose.storage import below, replacing
 from pipeline import layout, manifest, params
 
 PROFILE = "paper"
@@ -47,8 +47,7 @@ def _stamp(file: Path) -> list[int]:
 def _remembered(raw: Path, hash_files: bool) -> dict[str, dict]:
     """Manifest entries of files whose size and time are as when they were last hashed."""
     if not hash_files:
-        files = manifest.below(raw)
-        return {p.relative_to(raw).as_posix(): {"bytes": _stamp(p)[0], "modified_ns": _stamp(p)[1]} for p in files}
+        return {p.relative_to(raw).as_posix(): {"bytes": _stamp(p)[0], "modified_ns": _stamp(p)[1]} for p in below(raw)}
     old = _memory()
     fresh = {name: entry for name, entry in old.items() if (raw / name).is_file()}
     return {name: entry["entry"] for name, entry in fresh.items() if entry["stamp"] == _stamp(raw / name)}
