@@ -1,4 +1,4 @@
-"""The benchmarks run at a tiny size, alone and against a stand-in that looks like MotionBERT's checkout from outside."""
+"""The benchmarks run at a tiny size, alone and against a stand-in with the file and function names of MotionBERT."""
 
 import json
 import os
@@ -38,7 +38,9 @@ loss_angle = loss_angle_velocity = loss_limb_gt
 
 @pytest.fixture
 def benchmark(monkeypatch):
-    """A benchmark by its name, which leaves the threads of this process alone."""
+    """A benchmark by its name; in one thread, as tests share the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
@@ -50,6 +52,7 @@ def benchmark(monkeypatch):
         return module
 
     yield load
+    torch.set_num_threads(threads)
     for name in [name for name in sys.modules if name == "lib" or name.startswith("lib.")]:
         del sys.modules[name]
 
