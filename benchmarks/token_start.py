@@ -39,7 +39,7 @@ def main() -> None:
     )
     training = replace(base.training, epochs=12, steps_per_epoch=60)
     with tempfile.TemporaryDirectory() as work:
-        train(task, training, 0, Path(work), "token_start")
+        train(task, training, 0, Path(work), {})
 
     batches = list(validation_batches(held, 64, 512, torch.device("cpu")))
     x, y = (torch.cat([batch[key] for batch in batches]) for key in ("x", "y"))

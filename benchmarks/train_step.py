@@ -178,7 +178,7 @@ def run_ours(
         validate_every=10**6, checkpoint_every=10**9,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="train_step_") as folder, contextlib.suppress(Enough):
-        train(task, config, 0, Path(folder), "benchmark", progress=False)
+        train(task, config, 0, Path(folder), {}, progress=False)
     return clips.seconds
 
 

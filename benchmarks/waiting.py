@@ -24,10 +24,11 @@ from clips import write_views
 from machine import machine, pin, save
 
 from langpose.clips import ClipsConfig, MotionClips
+from langpose.devices import pick_device
 from langpose.model.langpose import LangPoseConfig
 from langpose.model.pose_encoder import PoseEncoder
 from langpose.tasks import BaseConfig, CorruptedClips, LossWeights, ReconstructionTask
-from langpose.training import TrainingConfig, pick_device, train
+from langpose.training import TrainingConfig, train
 from pipeline import params
 
 BATCH = 16
@@ -53,7 +54,7 @@ def timed(clips: Any, model: PoseEncoder, config: TrainingConfig) -> pd.DataFram
     """timings.csv of a training, without its first epoch: what is warm from the second on."""
     task = ReconstructionTask(model, clips, None, LossWeights(lambda_scale=0.5), 1000.0, 0)
     with tempfile.TemporaryDirectory(prefix="waiting_") as work:
-        train(task, config, 0, Path(work), "waiting", progress=False)
+        train(task, config, 0, Path(work), {}, progress=False)
         return pd.read_csv(Path(work) / "timings.csv").iloc[1:]
 
 

@@ -7,7 +7,7 @@ the previous checkpoint in force.
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256 as new_sha256
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ POINTER = "latest.json"
 KEPT = 2
 
 CODE = (
-    "cameras.py", "checkpoints.py", "clips.py", "corruption.py", "detector.py", "detector_noise.npz",
-    "lifting_sets.py", "losses.py", "memory.py", "model", "sampling.py", "skeleton.py", "tasks.py", "training.py",
-    "windows.py",
+    "cameras.py", "checkpoints.py", "clips.py", "corruption.py", "detector.py", "detector_noise.npz", "devices.py",
+    "distributed.py", "lifting_sets.py", "losses.py", "memory.py", "model", "sampling.py", "skeleton.py", "tasks.py",
+    "training.py", "windows.py",
 )  # fmt: skip
-"""The parts of this package that decide what a training gives, and that `fingerprint` therefore covers. Parts that only
+"""The parts of this package that decide what a training gives, and that `made_of` therefore names. Parts that only
 fill parameters, or read and write files, are left out: what they make is hashed itself."""
 
 
@@ -35,32 +35,53 @@ class CheckpointWarning(UserWarning):
     """A checkpoint is damaged and was passed over."""
 
 
-def fingerprint(parameters: Mapping[str, Any], inputs: Sequence[Path] = ()) -> str:
-    """Hash of what a training's checkpoints are valid for: its parameters, its inputs' content and the code (`CODE`).
+def made_of(parameters: Mapping[str, Any], inputs: Sequence[Path] = ()) -> dict[str, str]:
+    """What a training's checkpoints are valid for, by name: its parameters, its inputs' content and the code (`CODE`).
 
-    Folders among ``inputs`` count with all their files. Names are hashed relative to the input they belong to. Without
-    the code, a run after a correction of it would be given the weights that the faulty code had finished.
+    Folders among ``inputs`` count with all their files, by their names in them, wherever they lie. Without the code, a
+    run after a correction of it would be given the weights that the faulty code had finished.
     """
-    digest = new_sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
-    for path in inputs:
+    found = dict(_flat(parameters))
+    for number, path in enumerate(inputs, 1):
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         if not files or not path.exists():
             raise FileNotFoundError(f"{path}: an input of the training is missing or empty")
         for file in files:
             name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-            digest.update(f"{name} {sha256(file)}\n".encode())
-    digest.update(code_digest(Path(__file__).parent).encode())
-    return digest.hexdigest()
+            found[f"input {number} {name}"] = sha256(file)
+    return found | {f"code {name}": digest for name, digest in code_files(Path(__file__).parent).items()}
 
 
-def code_digest(package: Path) -> str:
-    """Hash of the files of ``package`` that `CODE` names; of folders, their Python files."""
-    digest = new_sha256()
-    for part in CODE:
-        path = package / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(f"{file.relative_to(package).as_posix()} {sha256(file)}\n".encode())
-    return digest.hexdigest()
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value, sort_keys=True, default=str)
+
+
+def fingerprint(made: Mapping[str, str]) -> str:
+    """Hash of `made_of`'s answer."""
+    return new_sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What differs between two of `made_of`'s answers, for people; the first ten."""
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+
+    def told(name: str) -> str:
+        if name.startswith(("input ", "code ")):
+            return name
+        return f"{name} ({before.get(name, 'absent')}, now {now.get(name, 'absent')})"
+
+    return ", ".join(map(told, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def code_files(package: Path) -> dict[str, str]:
+    """SHA-256 of each file of ``package`` that `CODE` names; of folders, of their Python files."""
+    paths = [package / part for part in CODE]
+    files = [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    return {file.relative_to(package).as_posix(): sha256(file) for file in files}
 
 
 def save(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from langpose import losses
 from langpose.corruption import CorruptionConfig, corrupt
+from langpose.distributed import gathered
 from langpose.losses import TO_TEXTS, Pairs
 from langpose.memory import EmbeddingMemory
 from langpose.model.langpose import LangPose
@@ -248,15 +249,17 @@ class PretrainTask(Task):
         total, terms = self.config.losses.loss(joints, batch["y"])
         if self.alignment == "none":
             return total, terms
+        label = gathered(batch["label"])
         if self.alignment == "one_hot":
-            logits, label = self.model.action_logits(h_pose), batch["label"]
+            logits = gathered(self.model.action_logits(h_pose))  # clips without a class do not count: no plain mean
             terms["alignment"] = losses.action_loss(logits, self.classes.to(label.device)[label])
         else:
-            h_text = self._texts(batch["label"], self.labels)
+            h_text = gathered(self._texts(batch["label"], self.labels))
+            h_pose = gathered(h_pose)
             remembered = None if self.memory is None else self.memory.pairs
-            terms["alignment"] = self._align(h_pose, h_text, batch["label"], remembered)
+            terms["alignment"] = self._align(h_pose, h_text, label, remembered)
             if self.memory is not None:
-                self.memory.push(h_pose, h_text, batch["label"])
+                self.memory.push(h_pose, h_text, label)
         return total + self.config.lambda_con * terms["alignment"], terms
 
     def _texts(self, label: Tensor, texts: Sequence[str]) -> Tensor:

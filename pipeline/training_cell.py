@@ -1,6 +1,9 @@
 """What the training stages share: a run's checkpoints by the hash of what made it, and its outputs."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,13 +13,14 @@ import pandas as pd
 import torch
 
 from langpose import checkpoints
+from langpose.distributed import rank_and_size
 from langpose.model.langpose import LangPose
 from langpose.storage import replacing_folder, sha256
-from langpose.training import Task, TrainingConfig, TrainingDivergedError, train
+from langpose.training import PREEMPTED, Task, TrainingConfig, TrainingDivergedError, train
 from pipeline import layout
 
-INDIFFERENT = ("workers", "checkpoint_every", "device")
-"""Parameters of a training that do not change what it gives: a run continues when they change."""
+INDIFFERENT = ("workers", "checkpoint_every", "device", "processes", "checkpoint_layers")
+"""Parameters of a training that change its result by rounding at most: a run continues when they change."""
 
 
 DATA = {
@@ -36,6 +40,34 @@ def file_fact(path: Path) -> str:
     return f"{path.name} (sha256 {sha256(path)})"
 
 
+def shared_out(config: TrainingConfig) -> bool:
+    """Run this stage in ``config.processes`` processes under torch's launcher; whether that was done.
+
+    False in each of them, and where one process is wanted: the caller then is to train. SIGTERM and Ctrl-C are handed
+    on, and the program ends as a single process would: with `PREEMPTED` after the one, 130 after the other.
+    """
+    if config.processes == 1 or "LOCAL_RANK" in os.environ:
+        return False
+    spec = sys.modules["__main__"].__spec__
+    assert spec is not None
+    launch = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={config.processes}", "-m", spec.name)
+    launcher = subprocess.Popen([sys.executable, *launch, *sys.argv[1:]])
+    received: list[int] = []
+
+    def hand_on(number: int, _frame: Any) -> None:
+        received.append(number)
+        launcher.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, hand_on)
+    code = launcher.wait()
+    if received:
+        sys.exit(PREEMPTED if signal.SIGTERM in received else 130)
+    if code:
+        sys.exit(code)
+    return True
+
+
 def run(
     out: Path, task: Task, config: TrainingConfig, seed: int, parameters: Mapping[str, Any], inputs: Sequence[Path]
 ) -> pd.DataFrame:
@@ -48,12 +80,18 @@ def run(
     decisive = {section: _decisive(values) for section, values in parameters.items()}
     stage = sys.modules["__main__"].__file__
     assert stage is not None
-    mark = checkpoints.fingerprint({**decisive, "seed": seed}, [*inputs, Path(stage), Path(__file__)])
-    folder = layout.work(*out.parts[1:]) / mark[:16]
+    made = checkpoints.made_of({**decisive, "seed": seed}, [*inputs, Path(stage), Path(__file__)])
+    folder = layout.work(*out.parts[1:]) / checkpoints.fingerprint(made)[:16]
     try:
-        return train(task, config, seed, folder, mark)
+        history = train(task, config, seed, folder, made)
     except TrainingDivergedError as error:
         sys.exit(f"{out}: {error}")
+    rank, size = rank_and_size()
+    if size > 1:
+        torch.distributed.destroy_process_group()
+    if rank:
+        sys.exit()  # the first process writes the outputs
+    return history
 
 
 def _decisive(section: Any) -> Any:

@@ -138,43 +138,59 @@ def test_part_takes_a_prefix_off():
     assert set(checkpoints.part(TENSORS, "model.")) == {"a", "half", "transposed"}
 
 
-def test_the_fingerprint_follows_parameters_and_content_but_not_the_place(tmp_path):
+def test_what_a_run_is_made_of_follows_parameters_and_content_but_not_the_place(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name / "inner").mkdir(parents=True)
         (tmp_path / name / "inner" / "x").write_text("1")
-    first = checkpoints.fingerprint({"lr": 1, "b": 2}, [tmp_path / "a"])
-    assert checkpoints.fingerprint({"b": 2, "lr": 1}, [tmp_path / "b"]) == first
-    assert checkpoints.fingerprint({"lr": 2, "b": 2}, [tmp_path / "a"]) != first
+
+    def mark(parameters, name):
+        return checkpoints.fingerprint(checkpoints.made_of(parameters, [tmp_path / name]))
+
+    first = mark({"lr": 1, "b": {"c": 2}}, "a")
+    assert mark({"b": {"c": 2}, "lr": 1}, "b") == first
+    assert mark({"lr": 2, "b": {"c": 2}}, "a") != first
+    assert mark({"lr": 1, "b": {"c": "2"}}, "a") != first
     (tmp_path / "b" / "inner" / "x").rename(tmp_path / "b" / "inner" / "y")
-    assert checkpoints.fingerprint({"lr": 1, "b": 2}, [tmp_path / "b"]) != first
+    assert mark({"lr": 1, "b": {"c": 2}}, "b") != first
     (tmp_path / "a" / "inner" / "x").write_text("2")
-    assert checkpoints.fingerprint({"lr": 1, "b": 2}, [tmp_path / "a"]) != first
+    assert mark({"lr": 1, "b": {"c": 2}}, "a") != first
     with pytest.raises(FileNotFoundError, match="missing or empty"):
-        checkpoints.fingerprint({}, [tmp_path / "nothing"])
+        checkpoints.made_of({}, [tmp_path / "nothing"])
 
 
-def test_the_fingerprint_follows_the_code(monkeypatch):
-    """After a correction of the code, weights that the faulty code finished must not pass for the run's."""
-    before = checkpoints.fingerprint({})
-    assert checkpoints.fingerprint({}) == before
-    monkeypatch.setattr(checkpoints, "code_digest", lambda package: "other code")
-    assert checkpoints.fingerprint({}) != before
+def test_what_differs_is_told_by_name(tmp_path):
+    (tmp_path / "pairs.parquet").write_text("1")
+    before = checkpoints.made_of(
+        {"pretrain": {"lambda_con": 0.5, "masks": {}}, "seed": 0}, [tmp_path / "pairs.parquet"]
+    )
+    (tmp_path / "pairs.parquet").write_text("2")
+    now = checkpoints.made_of({"pretrain": {"lambda_con": 0.3, "memory": 8}, "seed": 0}, [tmp_path / "pairs.parquet"])
+    assert checkpoints.differences(before, now | {"code losses.py": "other"}) == (
+        "code losses.py, input 1 pairs.parquet, pretrain.lambda_con (0.5, now 0.3), pretrain.masks ({}, now absent), "
+        "pretrain.memory (absent, now 8)"
+    )
+    many = {f"p{i:02d}": "1" for i in range(14)}
+    assert checkpoints.differences({}, many).endswith("p09 (absent, now 1) and 4 more")
+    assert checkpoints.differences(before, before) == ""
 
 
 @pytest.mark.parametrize("file", ["losses.py", "model/deep/new.py", "detector_noise.npz"])
-def test_the_code_digest_follows_each_file_that_decides_what_is_learnt(tmp_path, file):
+def test_the_code_is_every_file_that_decides_what_is_learnt(tmp_path, file):
+    """After a correction of the code, weights that the faulty code finished must not pass for the run's."""
     for part in checkpoints.CODE:
         path = tmp_path / part
         if "." in part:
             path.write_text("1")
         else:
             path.mkdir()
-    before = checkpoints.code_digest(tmp_path)
+    before = checkpoints.code_files(tmp_path)
     (tmp_path / "figures.py").write_text("drawing does not matter")
-    assert checkpoints.code_digest(tmp_path) == before
+    assert checkpoints.code_files(tmp_path) == before
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text("2")
-    assert checkpoints.code_digest(tmp_path) != before
+    changed = checkpoints.code_files(tmp_path)
+    assert {name for name in changed if changed[name] != before.get(name)} == {file}
+    assert "code losses.py" in checkpoints.made_of({})
 
 
 def test_all_code_that_training_loads_is_in_the_fingerprint():

@@ -53,10 +53,10 @@ def test_a_stage_is_one_file_of_its_name_and_its_dependencies_exist(stage):
             assert (ROOT / dependency).exists(), dependency
 
 
-PLUMBING = {f"langpose/{name}.py" for name in ("config", "storage")} | {
+PLUMBING = {f"langpose/{name}.py" for name in ("config", "devices", "storage")} | {
     f"pipeline/{name}.py" for name in ("layout", "params")
 }
-"""They fill parameters and write files: they change no number."""
+"""They fill parameters, choose a device and write files: they change no number."""
 
 READERS = {
     f"langpose/sources/{name}.py"
@@ -66,8 +66,7 @@ READERS = {
 UNUSED = {  # imported on the way, not used by the stage
     "pair": {"langpose/body.py"},
     "finetune": {"langpose/corruption.py", "langpose/detector.py", "langpose/sources/human36m.py", *READERS},
-    "evaluate": {"langpose/training.py", "langpose/checkpoints.py", "langpose/sampling.py", *READERS},
-    "embed": {"langpose/training.py", "langpose/checkpoints.py"},
+    "evaluate": {*READERS},
     "report": {"langpose/windows.py", "langpose/sources/human36m.py", *READERS},
     "synthesize": {
         f"langpose/sources/{name}.py" for name in ("human36m", "lifting_checks", "unpickling", "pickle_depth")

@@ -211,7 +211,7 @@ def test_four_parts_of_four_are_a_batch_of_sixteen(tmp_path):
         config = TrainingConfig(epochs=2, batch_size=16, accumulate=accumulate, learning_rate=1e-3, keep="last")
         encoder = pose_encoder()
         task = ReconstructionTask(encoder, CorruptedClips(Motions(32), PAPER_MASKS, 0), None, LossWeights(), 1.0, 1)
-        history = train(task, config, 0, tmp_path / str(accumulate), "f", progress=False)
+        history = train(task, config, 0, tmp_path / str(accumulate), {}, progress=False)
         trained.append((encoder.state_dict(), history))
     assert any((value != pose_encoder().state_dict()[name]).any() for name, value in trained[0][0].items())
     for name, value in trained[0][0].items():
@@ -368,7 +368,7 @@ def test_pretraining_a_real_model_resumes_bit_for_bit(data, tmp_path, memory):
             return real(batch)
 
         task.loss = loss
-        history = train(task, task.config.training, 0, folder, "f", progress=False)
+        history = train(task, task.config.training, 0, folder, {}, progress=False)
         return task.model.state_dict(), history
 
     with pytest.raises(Killed):
@@ -401,7 +401,7 @@ def test_the_base_learns_from_clips_without_labels(data, tmp_path):
         pose_encoder(), CorruptedClips(clips, config.corruption, 0, config.flip_probability),
         CorruptedClips(held, config.corruption, 0), config.losses, 1000 / 0.298, 8,
     )  # fmt: skip
-    history = train(task, config.training, 0, tmp_path, "f", progress=False)
+    history = train(task, config.training, 0, tmp_path, {}, progress=False)
     assert {"position", "velocity", "scale", "val_mpjpe"} <= set(history)
     assert history["val_mpjpe"].iloc[-1] < 0.7 * history["val_mpjpe"].iloc[0]  # 306 of 604 mm
 
@@ -414,6 +414,6 @@ def test_fine_tuning_takes_pairs_of_tensors_and_moves_the_pose_encoder_alone(mod
     )  # as langpose.lifting_sets.LiftingClips gives them
     before = {name: value.clone() for name, value in model.state_dict().items()}
     task = ReconstructionTask(model.pose_encoder, items, items, LossWeights(), 1000.0, 8)
-    train(task, TrainingConfig(epochs=2, batch_size=4, threads=1), 0, tmp_path, "f", progress=False)
+    train(task, TrainingConfig(epochs=2, batch_size=4, threads=1), 0, tmp_path, {}, progress=False)
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith("pose_encoder.") for name in moved)

@@ -23,6 +23,9 @@ ROOT = Path(__file__).parent.parent
 CONFIG = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-2, checkpoint_every=2, validate_every=2)
 
 
+MADE_OF = {"mark": "f"}
+
+
 class Numbers:
     """Items drawn anew each epoch from (epoch, item)."""
 
@@ -61,7 +64,7 @@ class Toy(Task):
 
 def run(folder, act=lambda step: None, config=CONFIG, seed=1, mark="f"):
     task = Toy(act)
-    history = train(task, config, seed, folder, mark, progress=False)
+    history = train(task, config, seed, folder, {"mark": mark}, progress=False)
     return {name: value.clone() for name, value in task.model.state_dict().items()}, history
 
 
@@ -192,7 +195,7 @@ def test_sigterm_during_validation_saves_the_epoch_and_stops(undisturbed, tmp_pa
             return super().validate()
 
     with pytest.raises(Preempted):
-        train(Terminated(), CONFIG, 1, tmp_path, "f")
+        train(Terminated(), CONFIG, 1, tmp_path, MADE_OF)
     assert checkpoints.load(tmp_path)[1]["step"] == 10  # the end of the second epoch, the first that is validated
     assert_same(run(tmp_path), undisturbed)
 
@@ -239,7 +242,7 @@ def test_an_error_at_any_write_of_a_checkpoint_leaves_the_one_before(undisturbed
 
 def test_a_changed_configuration_is_refused(tmp_path):
     run(tmp_path)
-    with pytest.raises(ValueError, match=r"checkpoints of another run \(fingerprint f, this run is other\)"):
+    with pytest.raises(ValueError, match=r"checkpoints of another run; it differs in: mark \(f, now other\)"):
         run(tmp_path, mark="other")
 
 
@@ -262,10 +265,69 @@ def test_a_loss_that_is_not_a_number_stops_with_where_and_what(tmp_path):
 
     message = r"not finite at step 7 \(epoch 1, seed 1\): .*step-000000006.safetensors.*Lower the learning rate"
     with pytest.raises(TrainingDivergedError, match=message) as caught:
-        train(Broken(), CONFIG, 1, tmp_path, "f")
+        train(Broken(), CONFIG, 1, tmp_path, MADE_OF)
     assert caught.value.step == 7 and np.isnan(caught.value.terms["loss"]) and np.isfinite(caught.value.terms["error"])
     assert caught.value.checkpoint == "step-000000006.safetensors"
     assert checkpoints.load(tmp_path)[1]["step"] == 6
+
+
+def test_a_loss_that_explodes_stops_with_what_it_was(undisturbed, tmp_path):
+    class Exploding(Toy):
+        def loss(self, batch):
+            loss, terms = super().loss(batch)
+            return (loss * 1e4, terms) if self.steps == 8 else (loss, terms)
+
+    with pytest.raises(TrainingDivergedError, match=r"the loss has exploded at step 8 \(epoch 1") as caught:
+        train(Exploding(), CONFIG, 1, tmp_path, MADE_OF)
+    assert caught.value.terms["loss"] > 100 and caught.value.checkpoint == "step-000000006.safetensors"
+    assert_same(run(tmp_path), undisturbed)
+
+
+def test_an_average_of_the_weights_is_what_slow_arithmetic_says_and_resumes(tmp_path):
+    config = replace(CONFIG, ema_decay=0.8, keep="last", validate_every=1)
+    seen = []
+
+    class Watched(Toy):
+        def loss(self, batch):
+            seen.append({name: value.clone() for name, value in self.model.state_dict().items()})
+            return super().loss(batch)
+
+    task = Watched()
+    train(task, config, 1, tmp_path / "a", MADE_OF, progress=False)
+    plain, _ = run(tmp_path / "plain", config=replace(config, ema_decay=None))
+    average = seen[0]
+    for weights in [*seen[1:], plain]:
+        average = {name: 0.8 * average[name] + 0.2 * weights[name] for name in average}
+    for name, value in task.model.state_dict().items():
+        torch.testing.assert_close(value, average[name], rtol=1e-5, atol=1e-6)
+    whole = run(tmp_path / "whole", config=config)
+
+    def kill(step):
+        if step == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b", kill, config)
+    assert_same(run(tmp_path / "b", config=config), whole)
+
+
+def test_a_run_ends_when_its_patience_does(tmp_path):
+    config = replace(CONFIG, epochs=12, validate_every=1, learning_rate=0.3, keep="last")
+    _, endless = run(tmp_path / "a", config=config)
+    _, history = run(tmp_path / "b", config=replace(config, patience=2))
+    scores = endless["val_mpjpe"].tolist()
+    ends = next(n for n in range(3, 13) if min(scores[: n - 2]) <= min(scores[n - 2 : n]))
+    assert ends < 12, "the toy must get worse for this to test anything"
+    pd.testing.assert_frame_equal(history, endless.head(ends))
+    _, again = run(tmp_path / "b", config=replace(config, patience=2))
+    pd.testing.assert_frame_equal(again, history)
+
+
+def test_half_precision_on_a_cpu_is_refused_with_what_to_use(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("a GPU can")
+    with pytest.raises(ValueError, match="fp16 needs a GPU; on a CPU use bf16 or fp32"):
+        run(tmp_path, config=replace(CONFIG, precision="fp16"))
 
 
 def test_weights_that_are_not_numbers_are_never_saved(undisturbed, tmp_path):
@@ -277,7 +339,7 @@ def test_weights_that_are_not_numbers_are_never_saved(undisturbed, tmp_path):
             )  # finite; its gradient is not
 
     with pytest.raises(TrainingDivergedError, match="a weight is not finite at step 8") as caught:
-        train(Steep(), CONFIG, 1, tmp_path, "f")
+        train(Steep(), CONFIG, 1, tmp_path, MADE_OF)
     assert caught.value.checkpoint == "step-000000006.safetensors"
     assert_same(run(tmp_path), undisturbed)  # what is left is good to continue from
 
@@ -294,7 +356,7 @@ def test_reading_the_losses_seldom_changes_nothing(undisturbed, tmp_path, monkey
 
     config = replace(CONFIG, checkpoint_every=1000)
     with pytest.raises(TrainingDivergedError, match="not finite at step 7 "):
-        train(Broken(), config, 1, tmp_path / "b", "f")
+        train(Broken(), config, 1, tmp_path / "b", MADE_OF)
     assert checkpoints.load(tmp_path / "b") is None
 
 
@@ -319,7 +381,7 @@ def test_training_leaves_the_global_generators_alone(tmp_path):
     torch.manual_seed(5)
     np.random.seed(5)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    train(task, replace(CONFIG, workers=1), 1, tmp_path, "f", progress=False)
+    train(task, replace(CONFIG, workers=1), 1, tmp_path, {}, progress=False)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()
 
@@ -366,10 +428,10 @@ def test_bfloat16_resumes_bit_for_bit_and_keeps_its_weights_in_float32(tmp_path)
 
 
 def test_progress_is_lines_on_stderr_where_there_is_no_terminal_and_can_be_off(tmp_path, capsys):
-    train(Toy(), CONFIG, 1, tmp_path / "a", "f")
+    train(Toy(), CONFIG, 1, tmp_path / "a", MADE_OF)
     shown = capsys.readouterr()
     assert "step 15/15" in shown.err and "clips/s" in shown.err and not shown.out
-    train(Toy(), CONFIG, 1, tmp_path / "b", "f", progress=False)
+    train(Toy(), CONFIG, 1, tmp_path / "b", {}, progress=False)
     assert capsys.readouterr() == ("", "")
 
 
@@ -379,7 +441,12 @@ def test_progress_is_lines_on_stderr_where_there_is_no_terminal_and_can_be_off(t
         ({"epochs": 0}, "epochs is 0; it must be at least 1"),
         ({"max_steps": 0}, "max_steps is 0; it must be at least 1, or null"),
         ({"threads": -1}, "threads is -1"),
-        ({"accumulate": 3}, "batch_size 16 must be a multiple of accumulate 3"),
+        ({"accumulate": 3}, "batch_size 16 must be a multiple of accumulate 3 times processes 1"),
+        ({"accumulate": 4, "processes": 8}, "batch_size 16 must be a multiple of accumulate 4 times processes 8"),
+        ({"processes": 0}, "processes is 0"),
+        ({"patience": 0}, "patience is 0"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0"),
+        ({"max_loss_growth": 1.0}, "max_loss_growth is 1.0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; it must be above 0"),
     ],
 )
@@ -424,7 +491,7 @@ def act(step):
     if step == 2:
         raise ValueError("seen")
 try:
-    train(Toy(act), replace(CONFIG, workers=2), 0, Path({str(tmp_path / "run")!r}), "f", progress=False)
+    train(Toy(act), replace(CONFIG, workers=2), 0, Path({str(tmp_path / "run")!r}), {{}}, progress=False)
 except ValueError as error:
     kept = error  # its traceback holds the loop's frames
     print(error)
@@ -439,7 +506,7 @@ def test_the_best_weights_are_kept_and_history_has_no_clock(tmp_path):
     _, last = run(tmp_path / "last", config=replace(config, keep="last"))
     assert history["val_mpjpe"].idxmin() != len(history) - 1
     task = Toy()
-    train(task, config, 1, tmp_path / "best", "f", progress=False)
+    train(task, config, 1, tmp_path / "best", MADE_OF, progress=False)
     task.model.eval()
     with torch.inference_mode():
         assert task.validate()["val_mpjpe"] == history["val_mpjpe"].min()

@@ -28,6 +28,8 @@ def main(profile: str, seed_text: str) -> None:
         training_cell.write(out, model, pd.DataFrame({"epoch": [0], "step": [0]}), {"steps": 0}, facts)
         return
 
+    if training_cell.shared_out(config.training):
+        return
     folder = layout.data(profile)
     clips = MotionClips(folder, clips_config, ["train"], config.stride, seed)
     task = ReconstructionTask(

@@ -9,11 +9,11 @@ import torch
 
 from langpose import embeddings
 from langpose.clips import ClipsConfig, PretrainClips
+from langpose.devices import pick_device
 from langpose.losses import TO_TEXTS
 from langpose.model.langpose import LangPose
 from langpose.sampling import collate
 from langpose.storage import replacing
-from langpose.training import pick_device
 from pipeline import layout, params
 
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from langpose.devices import pick_device
 from langpose.evaluation import Scores, evaluate_human36m, evaluate_mpi_inf_3dhp
 from langpose.model.langpose import LangPose
 from langpose.storage import replacing
-from langpose.training import pick_device
 from pipeline import layout, params
 
 NAMES = {"p1_mm": "P1_mm", "p2_mm": "P2_mm", "p3_mm": "P3_mm", "pck": "PCK", "auc": "AUC"}

@@ -16,6 +16,8 @@ MM_PER_UNIT = {"human36m": 500 * NOMINAL_MM_PER_PX, "mpi_inf_3dhp": MPI_MM_PER_U
 def main(profile: str, dataset: str, variant: str, seed_text: str) -> None:
     seed, out = int(seed_text), layout.finetuned(profile, dataset, variant, int(seed_text))
     config = params.section(profile, "finetune", FinetuneConfig, dataset)
+    if training_cell.shared_out(config.training):
+        return
     source = layout.pretrained(profile, variant, seed)
     model = LangPose.from_pretrained(source, text=False)
     folder = layout.lifting(profile, dataset)

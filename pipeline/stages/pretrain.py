@@ -18,13 +18,16 @@ def main(profile: str, variant_name: str, seed_text: str) -> None:
     base = layout.base(profile, seed)
     masks = ", ".join(f"{kind} {share:g}" for kind, share in variant.masks.items()) or "none"
     facts = {"variant": variant_name, "alignment": variant.alignment, "masks": masks, "seed": seed}
-    model = LangPose.from_pretrained(base)
     if not variant.pretraining:  # the baseline: the base weights, handed on
+        model = LangPose.from_pretrained(base)
         training_cell.write(out, model, pd.read_csv(base / "history.csv"), {"steps": 0}, facts)
         return
 
     clips_config = params.section(profile, "clips", ClipsConfig)
     config = params.section(profile, "pretrain", PretrainConfig)
+    if training_cell.shared_out(config.training):
+        return
+    model = LangPose.from_pretrained(base)
     folder = layout.data(profile)
     corruption = replace(config.corruption, masks=variant.masks, noise=variant.noise)
     clips = PretrainClips(folder, clips_config, ["train"], seed)
