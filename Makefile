@@ -1,6 +1,7 @@
 # make repro            raw files to tables (set up first if need be), for the profiles that params.yaml lists:
 #                       the demo in a fresh clone
 # make repro PROFILE=cmu  the same on real motion capture
+# make plan PROFILE=paper  what its trainings take (FLOPs, memory, hours), before they are run
 # make test             the whole suite at reduced counts;  make test-full: every campaign at full count
 PYTHON  ?= python3
 VENV    ?= .venv
@@ -16,9 +17,12 @@ export PATH := $(abspath $(BIN)):$(PATH)
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro test test-full check format clean-environment
+.PHONY: repro plan test test-full check format clean-environment
 repro: $(READY)
 	@$(BIN)/python -m pipeline.reproduce $(PROFILE)
+
+plan: $(READY)
+	@$(BIN)/python -m pipeline.plan $(or $(PROFILE),demo)
 
 test: $(READY)
 	$(BIN)/python -m pytest -q -m "not campaign"
