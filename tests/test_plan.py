@@ -202,7 +202,7 @@ def test_trainings_that_need_more_memory_than_a_gpu_has_are_named_with_what_woul
     assert rows["base"]["hours_per_1000_steps_of_a_cell"] == pytest.approx(64 * 3 * 372.4e9 / 0.4e12 / 3600, rel=1e-3)
     assert rows["pretrain mmm_map"]["trained_parameters"] > rows["pretrain mmm"]["trained_parameters"]
     assert rows["pretrain mmm_map"]["checkpoint_bytes"] == pytest.approx(4 * 3 * 88.76e6, rel=1e-3)
-    assert 20e9 < rows["pretrain mmm_map"]["peak_bytes"] < 30e9
+    assert 14e9 < rows["pretrain mmm_map"]["peak_bytes"] < 30e9
     base, finetune, advice = figures["warnings"]
     assert base == "base needs 43.9 GB; the machine has 40.0 GB; accumulate 4 would fit"
     assert finetune.startswith("finetune human36m needs") and finetune.endswith("accumulate 2 would fit")

@@ -60,8 +60,10 @@ def test_outputs_in_double_precision_equal_motionberts(name):
     assert (representation - io["rep64"]).abs().max() < 1e-10
 
 
+@pytest.mark.parametrize("lean", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_and_three_optimiser_steps_equal_motionberts(name, kernel):
+def test_gradients_and_three_optimiser_steps_equal_motionberts(name, kernel, lean, monkeypatch):
+    monkeypatch.setattr(module, "_LEAN_MIN_WIDTH", 1 if lean else 10**9)
     encoder, io = motionbert(name)
     expected = read(f"{name}_grads")
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=2e-4, weight_decay=0.01)
@@ -214,6 +216,69 @@ def test_both_attention_kernels_agree_and_bfloat16_on_a_cpu_takes_the_plain_one(
     monkeypatch.setattr(module, "_SDPA_MIN_LENGTH", 1)
     monkeypatch.setattr(module.F, "scaled_dot_product_attention", None)
     assert module.attend(q.bfloat16(), k.bfloat16(), v.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("keys", [2, 17, 28, 63])
+def test_softmax_in_bfloat16_equals_torchs_up_to_its_last_bit(keys):
+    x, gradient = torch.randn(2, 50, keys, generator=torch.Generator().manual_seed(keys)).bfloat16()
+    x.requires_grad_()
+    ours, theirs = module._WideSoftmax.apply(x), x.softmax(-1)
+    torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=0)
+    ours, theirs = (torch.autograd.grad(weights, x, gradient)[0] for weights in (ours, theirs))
+    torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=1e-3)
+
+
+def kept_and_gradients(monkeypatch, lean, checkpoint_layers, bf16, att_fuse=True):
+    """Bytes that a forward pass leaves for the gradient, and (output, every parameter's gradient)."""
+    monkeypatch.setattr(module, "_LEAN_MIN_WIDTH", 1 if lean else 10**9)
+    config = PoseEncoderConfig(dim_feat=16, dim_rep=16, depth=2, num_heads=2, maxlen=9, att_fuse=att_fuse, init_std=0.2)
+    encoder = PoseEncoder(config)
+    encoder.checkpoint_layers = checkpoint_layers
+    x = torch.randn(2, 9, 17, 3, generator=torch.Generator().manual_seed(4))
+    own = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes() * (storage.data_ptr() not in own)
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+    ):
+        out = encoder(x)
+    out.square().sum().backward()
+    return sum(kept.values()), [out, *(parameter.grad for parameter in encoder.parameters())]
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("att_fuse", [False, True])
+def test_what_is_computed_again_leaves_every_gradient_as_it_was_bit_for_bit(monkeypatch, bf16, att_fuse):
+    all_kept, expected = kept_and_gradients(monkeypatch, False, False, bf16, att_fuse)
+    less_kept, lean = kept_and_gradients(monkeypatch, True, False, bf16, att_fuse)
+    inputs_kept, checkpointed = kept_and_gradients(monkeypatch, True, True, bf16, att_fuse)
+    assert less_kept < 0.8 * all_kept
+    assert inputs_kept < 0.1 * all_kept
+    for a, b, c in zip(expected, lean, checkpointed, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)
+
+
+def test_checkpointed_layers_change_no_output_and_nothing_that_is_saved():
+    encoder, io = motionbert("dstformer_fused", pose_token=True)
+    joints, named, representation = encoder.features(io["x"])
+    names = encoder.state_dict().keys()
+    encoder.checkpoint_layers = True
+    again, named_again, representation_again = encoder.features(io["x"])
+    assert torch.equal(joints, again) and torch.equal(representation, representation_again)
+    assert named.keys() == named_again.keys()
+    assert all(torch.equal(named[name], named_again[name]) for name in named)
+    gradients = [torch.autograd.grad(all["blocks_st.1"].sum(), encoder.pos_embed)[0] for all in (named, named_again)]
+    assert torch.equal(*gradients)
+    assert encoder.state_dict().keys() == names
+    with torch.no_grad():
+        assert torch.equal(encoder(io["x"]), joints)
 
 
 def test_wrong_input_is_refused_with_what_was_expected():
