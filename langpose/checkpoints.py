@@ -94,16 +94,20 @@ def save(
     known = _pointer(folder)
     taken = {entry["file"] for entry in known}  # a second checkpoint of a step must not replace a file in force
     name = next(n for mark in ("", "b", "c") if (n := f"step-{step:09d}{mark}.safetensors") not in taken)
-    for left in folder.glob(".step-*.tmp"):  # half a checkpoint of a run that was killed while it wrote
-        left.unlink()
     with replacing(folder / name) as temporary:
         flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         save_file(flat, temporary, metadata={"record": json.dumps(record)})
     entries = [{"file": name, "sha256": sha256(folder / name)}, *known][: KEPT if keep_previous else 1]
     with replacing(folder / POINTER) as temporary:
         temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-    kept = {entry["file"] for entry in entries}
-    for file in folder.glob("step-*.safetensors"):
+    tidy(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what no checkpoint in force is made of: older ones, and what a run left that was killed while it wrote."""
+    kept = {entry["file"] for entry in _pointer(folder)}
+    # replacing() writes under .NAME.PID.tmp, and safetensors, to write that, under .tmpXXXXXX
+    for file in (*folder.glob("step-*.safetensors"), *folder.glob(".*.tmp"), *folder.glob(".tmp*")):
         if file.name not in kept:
             file.unlink()
 

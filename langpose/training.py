@@ -249,6 +249,8 @@ def train(
     finished = False
 
     found = checkpoints.load(folder)
+    if first:
+        checkpoints.tidy(folder)
     if found is not None:
         tensors, record = found
         if record["made_of"] != dict(made_of):
@@ -422,8 +424,9 @@ def _read(steps: list[dict[str, Tensor]]) -> list[dict[str, float]]:
 def _share(order: np.ndarray, config: TrainingConfig) -> np.ndarray:
     """(steps, batch) items → those of this process: its share of each part of a batch."""
     rank, _ = rank_and_size()
-    parts = order.reshape(len(order), config.accumulate, config.processes, -1)
-    return parts[:, :, rank].reshape(len(order), -1)
+    size = config.batch_size // config.accumulate // config.processes
+    parts = order.reshape(len(order), config.accumulate, config.processes, size)  # -1 fails where no step is left
+    return parts[:, :, rank].reshape(len(order), config.accumulate * size)
 
 
 def _validate(task: Task) -> dict[str, float]:
