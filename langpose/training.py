@@ -489,7 +489,7 @@ class _Waiting:
 
 def _log_time(folder: Path, epoch: int, seconds: float, waited: float, clips: int) -> None:
     path = folder / "timings.csv"
-    head = "" if path.exists() else "epoch,seconds,waited,clips\n"
+    head = "" if path.exists() and path.stat().st_size else "epoch,seconds,waited,clips\n"
     with open(path, "a", encoding="utf-8") as handle:
         handle.write(f"{head}{epoch},{seconds:.3f},{waited:.3f},{clips}\n")
 
