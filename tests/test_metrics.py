@@ -56,6 +56,57 @@ def test_p_mpjpe_does_not_mirror():
     assert (metrics.p_mpjpe(mirrored, gt) > 10).all()
 
 
+def degenerate(kind):
+    """(prediction, truth) that leave a rotation's axis, sign or angle nearly or quite undetermined."""
+    pred, gt = poses(7, 40)
+    flat, straight = np.array([1, 1, 0]), np.array([1, 0, 0])
+    if kind.startswith("thickness"):
+        thin = np.array([1, 1, 0.6]) * [1, *2 * [float(kind.split()[1])]]
+        return pred * thin, gt * thin
+    return {
+        "equal": (gt, gt),
+        "mirrored": (gt * [-1, 1, 1], gt),
+        "truth in a plane": (pred, gt * flat),
+        "both in a plane": (pred * flat, gt * flat),
+        "mirrored in a plane": (gt * flat * [-1, 1, 1], gt * flat),
+        "prediction on a line": (pred * straight, gt),
+        "both on a line": (pred * straight, gt * straight),
+        "unrelated": (pred[::-1].copy(), gt),
+        "in metres": (pred / 1000, gt / 1000),
+        "far away": (pred + 1e5, gt - 1e5),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["equal", "mirrored", "truth in a plane", "both in a plane", "mirrored in a plane", "prediction on a line",
+     "both on a line", "unrelated", "in metres", "far away", *(f"thickness {10.0**-n}" for n in range(1, 9))],
+)  # fmt: skip
+def test_p_mpjpe_equals_the_svds_for_poses_that_hardly_fix_a_rotation(kind):
+    pred, gt = degenerate(kind)
+    slow = [slow_p_mpjpe(p, g) for p, g in zip(pred, gt, strict=True)]
+    np.testing.assert_allclose(metrics.p_mpjpe(pred, gt), slow, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(metrics.p_mpjpe(torch.from_numpy(pred), torch.from_numpy(gt)), slow, rtol=0, atol=1e-6)
+    assert metrics.p_mpjpe(pred[3], gt[3]) == pytest.approx(slow[3], abs=1e-6)
+    if kind != "far away":
+        rounded = metrics.p_mpjpe(pred.astype(np.float32), gt.astype(np.float32))
+        np.testing.assert_allclose(rounded, slow, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("gap", [0, *(10.0**-n for n in range(1, 12))])
+def test_rotations_are_proper_and_the_svds_down_to_where_they_are_not_unique(gap):
+    turns = np.stack([rotation(seed) for seed in range(60)]).reshape(2, 30, 3, 3)
+    for scales in ([1, 0.5, gap - 0.5], [1, gap, 0], [1, gap, gap / 2], [1, 1, gap - 1]):
+        covariance = 1e6 * turns[0] * np.array(scales) @ turns[1]
+        found, trace = metrics._rotation(covariance, np)
+        by_svd, expected = metrics._rotation_by_svd(covariance, np)
+        np.testing.assert_allclose(trace, expected, rtol=1e-12)
+        np.testing.assert_allclose(found @ found.swapaxes(1, 2), np.tile(np.eye(3), (30, 1, 1)), atol=1e-9)
+        assert (np.linalg.det(found) > 0).all()
+        if gap > 1e-6:
+            np.testing.assert_allclose(found, by_svd, atol=1e-9)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(-1e4, 1e4))
 def test_p_mpjpe_ignores_similarity_transforms_of_the_prediction(seed, scale, shift):
@@ -120,6 +171,8 @@ def test_collapsed_poses_give_finite_errors():
     np.testing.assert_allclose(metrics.p_mpjpe(np.zeros_like(gt), gt), centred)
     np.testing.assert_allclose(metrics.p_mpjpe(gt, np.zeros_like(gt)), 0, atol=1e-9)
     assert np.isfinite(metrics.n_mpjpe(np.zeros_like(gt), gt)).all()
+    assert metrics.p_mpjpe(np.zeros((17, 3)), gt[0]) == pytest.approx(centred[0])
+    assert metrics.p_mpjpe(np.zeros((0, 17, 3)), np.zeros((0, 17, 3))).shape == (0,)
 
 
 def sequences_of_mpi():

@@ -30,8 +30,9 @@ _SDPA_MIN_LENGTH = 64
 and backward at 82 frames, no gain at 17 or 28). In bfloat16 the fused kernel was 2-10 times slower at every size."""
 _WIDE_SOFTMAX_MAX_LENGTH = 63
 """Longest row of bfloat16 whose softmax a CPU computes faster in float32. Forward and backward of 2 million numbers, 1
-core: 24.4 against 8.4 ms at 17 keys, 22.3 against 5.9 ms at 28; at 82 and 244 torch's own was as fast by itself, and
-over 82 frames of a small model, whose float32 copies no longer fit into the cache, a step took 1.4 times as long."""
+core: 24.4 against 8.4 ms at 17 keys, 22.3 against 5.9 ms at 28. At 82 (4.7 and 5.0 ms) and 244 keys torch's own is as
+fast by itself, and in a small model over 82 frames the detour made a step 1.4 times as long. Float32 rows gain nothing
+by any of this."""
 
 
 @dataclass(frozen=True)
