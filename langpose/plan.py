@@ -10,9 +10,9 @@ backward pass: the storages that it saves, each once, parameters left out, of pa
 (of one, torch copies less) whose tensors have shapes but no content. Attention is the CPU's as `pose_encoder.attend`
 chooses it, or one fused kernel, as on a GPU.
 
-Left out of memory: weights cast to bfloat16 that are kept within the pose encoder's own hooks (71 MB at full size), what
-the allocator takes in excess (`ALLOCATED`), the program itself (`PROGRAM_BYTES`), clips that are loaded ahead. Left out
-of time: validation, checkpoints, waiting for clips.
+Left out of memory: weights cast to bfloat16 that are kept within the pose encoder's own hooks (71 MB at full size),
+what the allocator takes in excess (`ALLOCATED`), the program itself (`PROGRAM_BYTES`), clips that are loaded ahead.
+Left out of time: validation, checkpoints, waiting for clips.
 """
 
 import os
