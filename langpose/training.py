@@ -72,7 +72,7 @@ class TrainingConfig:
     """Arithmetic of forward and backward passes; weights, coordinates in and out, and losses stay float32. fp16, on a
     GPU alone, scales the loss, and skips the steps at which that overflows."""
     compile: bool = False
-    """Compile the pose encoder (torch.compile): minutes at the start, faster steps on a GPU; other last bits."""
+    """Compile the pose encoder's blocks (torch.compile): a minute at the start, other last bits; needs a compiler."""
     checkpoint_layers: bool = False
     """Keep the layers' inputs alone for the backward pass, compute the rest again: less memory, a third more time."""
     ema_decay: float | None = None
@@ -237,8 +237,8 @@ def train(
     optimizer = torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True)
     for encoder in (m for m in model.modules() if isinstance(m, PoseEncoder)):
         encoder.checkpoint_layers = config.checkpoint_layers
-        if config.compile:
-            encoder.compile()
+        for block in (*encoder.blocks_st, *encoder.blocks_ts) if config.compile else ():
+            block.compile()  # all alike: compiled once, whichever way the encoder is called
     objective, stepper = accelerator.prepare(_Objective(task), optimizer)
 
     step = epoch = done = 0  # steps in all, the epoch under way, steps done of it
@@ -249,14 +249,13 @@ def train(
     finished = False
 
     found = checkpoints.load(folder)
-    if first:
-        checkpoints.tidy(folder)
     if found is not None:
         tensors, record = found
-        if record["made_of"] != dict(made_of):
+        before = record.get("made_of", {})
+        if before != dict(made_of):
             raise ValueError(
                 f"{folder} holds checkpoints of another run; it differs in: "
-                f"{checkpoints.differences(record['made_of'], made_of)}. Use another folder, or remove this one"
+                f"{checkpoints.differences(before, made_of)}. Use another folder, or remove this one"
             )
         model.load_state_dict(checkpoints.part(tensors, "model."))
         step, epoch, done, finished = record["step"], record["epoch"], record["done"], record["finished"]
@@ -270,6 +269,8 @@ def train(
                 accelerator.scaler.load_state_dict(record["scaler"])
         if record["best"] is not None:
             best = record["best"], checkpoints.part(tensors, "best.")
+    if first:
+        checkpoints.tidy(folder)
 
     def save() -> None:
         state = model.state_dict()

@@ -1,5 +1,6 @@
 """What base, pretrain and finetune learn: their inputs, their losses against slow references, real steps of them."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -417,3 +418,20 @@ def test_fine_tuning_takes_pairs_of_tensors_and_moves_the_pose_encoder_alone(mod
     train(task, TrainingConfig(epochs=2, batch_size=4, threads=1), 0, tmp_path, {}, progress=False)
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith("pose_encoder.") for name in moved)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # torch's compiler uses what torch deprecates
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_blocks_train_what_plain_ones_do_and_leave_the_names_alone(tmp_path):
+    trained = []
+    for compiled in (False, True):
+        config = TrainingConfig(epochs=1, batch_size=4, compile=compiled, learning_rate=1e-3, keep="last", threads=1)
+        encoder = PoseEncoder(replace(POSE, depth=1), seed=3)
+        task = ReconstructionTask(encoder, CorruptedClips(Motions(12), PAPER_MASKS, 0), None, LossWeights(), 1.0, 1)
+        train(task, config, 0, tmp_path / str(compiled), {}, progress=False)
+        assert all(block._compiled_call_impl is not None for block in encoder.blocks_st) == compiled
+        trained.append(encoder.state_dict())
+    assert list(trained[0]) == list(trained[1])
+    for name, value in trained[0].items():
+        torch.testing.assert_close(trained[1][name], value, atol=3e-4, rtol=1e-3)
