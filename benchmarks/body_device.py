@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from machine import interleaved, machine, pin, rates, save, show
 
 from langpose.body import ReducedBody, read_model, read_regressor
@@ -26,9 +25,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     pin(1)
-    where = machine(1, "float32")
-    if options.device.startswith("cuda"):
-        where += f", {torch.cuda.get_device_name(options.device)}"
+    where = machine(1, "float32", options.device)
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(prefix="body_device_") as name:
         write_standin_body(Path(name))

@@ -60,6 +60,13 @@ def write_views(folder: Path, hours: float, rng: np.random.Generator) -> int:
     return total
 
 
+def warm(clips: MotionClips) -> None:
+    """Read all that clips are cut from once, so that the page cache holds it."""
+    for view in clips.views:
+        for at in range(0, len(view), 65536):
+            view[at : at + 65536].max()
+
+
 def write_pickles(folder: Path, clips: MotionClips, order: np.ndarray) -> list[Path]:
     """MotionBERT's files: 00000000.pkl, ..."""
     folder.mkdir()
@@ -103,9 +110,7 @@ def main() -> None:
         config = ClipsConfig()
         plain = MotionClips(folder, config, ["train"], stride=81)
         labelled = PretrainClips(folder, config, ["train"])
-        for view in plain.views:
-            for at in range(0, total, 65536):
-                view[at : at + 65536].max()
+        warm(plain)
         items, pairs = (rng.permutation(len(clips))[: options.clips] for clips in (plain, labelled))
         files = write_pickles(folder / "pickles", plain, items)
         count = len(files)

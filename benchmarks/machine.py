@@ -31,13 +31,14 @@ def pin(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def machine(threads: int, precision: str, device: str = "cpu") -> str:
-    """One line about where the figures come from."""
+def machine(threads: int | None, precision: str, device: str = "cpu") -> str:
+    """One line about where the figures come from; ``threads`` None: as many as the program takes."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    gpu = f"{_gpu()}, " if device == "cuda" else ""
+    gpu = f"{_gpu()}, " if device.startswith("cuda") else ""
+    used = "its own threads" if threads is None else f"{threads} thread(s)"
     return (
         f"{gpu}{_processor()}, {_bfloat16()}, {os.cpu_count()} cores (load {load:.1f} at the start), "
-        f"{threads} thread(s), {precision}, "
+        f"{used}, {precision}, "
         f"Python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__}"
     )
 

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("profile", choices=("demo", "cmu", "paper"))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    where = machine(0, "as the profile says").replace("0 thread(s)", "its own threads")
+    where = machine(None, "as the profile says")
     used = run_measured(["make", "repro", f"PROFILE={options.profile}"], cwd=Path(__file__).parent.parent)
     print(
         f"\n{where}\nmake repro PROFILE={options.profile}: {used.seconds / 60:.1f} minutes; peak memory of all "

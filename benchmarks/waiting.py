@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from clips import write_views
+from clips import warm, write_views
 from machine import machine, pin, save
 
 from langpose.clips import ClipsConfig, MotionClips
@@ -72,9 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     pin(options.threads)
     device = pick_device("auto")
-    where = machine(options.threads, options.precision)
-    if device.type == "cuda":
-        where += f", {torch.cuda.get_device_name()}"
+    where = machine(options.threads, options.precision, device.type)
     corruption = params.section("paper", "base", BaseConfig).corruption
     model = params.section(options.model, "model", LangPoseConfig).pose
     config = TrainingConfig(
@@ -88,9 +85,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="waiting_", dir=options.scratch) as folder:
             total = write_views(Path(folder), hours, np.random.default_rng(0))
             plain = MotionClips(Path(folder), ClipsConfig(clip_len=length), ["train"], stride=81)
-            for view in plain.views:
-                for at in range(0, total, 65536):
-                    view[at : at + 65536].max()  # read once: a warm cache
+            warm(plain)
             clips = CorruptedClips(plain, corruption, 0, 0.5)
             encoder = PoseEncoder(replace(model, maxlen=length), seed=0)
             for workers in options.workers:
