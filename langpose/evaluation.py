@@ -19,8 +19,10 @@ from rich.progress import track
 from langpose import metrics
 from langpose.lifting_sets import MPI_MM_PER_UNIT, LiftingSplit, Protocol, clip_frames, model_inputs, open_split
 from langpose.metrics import HARD_ACTIONS
-from langpose.skeleton import BODY_PARTS, flip
+from langpose.robustness import occluded
+from langpose.skeleton import JOINTS, flip
 from langpose.sources.human36m import recording
+from langpose.visibility import seen
 from langpose.windows import centred_windows, covering_windows
 
 ModelFn = Callable[[torch.Tensor], torch.Tensor]
@@ -50,7 +52,10 @@ class Scores:
     actions: pd.DataFrame
     """action, p1, p2, frames; no rows on MPI-INF-3DHP, whose files name no activities."""
     sequences: pd.DataFrame
-    """sequence, subject, action, p1, p2, frames; on MPI-INF-3DHP also pck, auc."""
+    """sequence, recording, subject, action, p1, p2, frames, velocity, acceleration (MPJVE, and the same of second
+    differences, mm a frame and mm a frame², of neighbouring predicted frames); on MPI-INF-3DHP also pck, auc."""
+    joints: pd.DataFrame
+    """action ("" on MPI-INF-3DHP), joint (its name), p1: mean over frames of that joint's error."""
     predictions: np.ndarray
     """(F, 17, 3) float32 mm, root-relative, Human3.6M-17 order, frames as in the split; NaN where not predicted."""
     frames: int
@@ -110,41 +115,6 @@ def _checked(out: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def occluded(x: np.ndarray, occlusion: str = "none", seed: int = 0) -> np.ndarray:
-    """``x`` (N, T, 17, 3) with joints hidden (x, y, confidence all 0), the same way on every call.
-
-    ``occlusion``: "none"; "body_part:NAME", a part of `skeleton.BODY_PARTS` in all frames; "window:SHARE", all joints
-    during one run of frames, that share of the clip, anywhere in it; "frames:SHARE", all joints in that share of the
-    frames, scattered. Place and frames are drawn from (seed, clip).
-    """
-    kind, _, value = occlusion.partition(":")
-    if occlusion == "none":
-        return x
-    x = x.copy()
-    if kind == "body_part" and value in BODY_PARTS:
-        x[:, :, list(BODY_PARTS[value])] = 0
-        return x
-    try:
-        share = float(value)
-    except ValueError:
-        share = -1.0
-    if kind not in ("window", "frames") or not 0 < share < 1:
-        raise ValueError(
-            f"unknown occlusion {occlusion!r}; expected 'none', 'body_part:NAME' with NAME one of "
-            f"{', '.join(BODY_PARTS)}, 'window:SHARE' or 'frames:SHARE' with a share between 0 and 1"
-        )
-    frames = x.shape[1]
-    hidden = max(1, round(share * frames))
-    for item in range(len(x)):
-        random = np.random.default_rng([seed, item])
-        if kind == "window":
-            start = int(random.integers(frames - hidden + 1))
-            x[item, start : start + hidden] = 0
-        else:
-            x[item, random.permutation(frames)[:hidden]] = 0
-    return x
-
-
 def evaluate_human36m(
     model_fn: ModelFn,
     folder: str | os.PathLike[str],
@@ -196,7 +166,7 @@ def evaluate_human36m(
     if len(clips) == 0:
         raise ValueError(f"{folder}/{split}: no sequence gives a clip of {clip_len} frames to score; use shorter clips")
 
-    x = occluded(model_inputs(data, clips, input_2d, confidence), occlude, seed)
+    x = occluded(model_inputs(data, clips, input_2d, confidence), occlude, seed, _seen(data, clips, occlude))
     pred = predict(model_fn, x, batch_size, flip, device, f"Human3.6M {split}" if progress else "")
     if root_relative:
         pred[:, :, 0] = 0
@@ -233,8 +203,9 @@ def evaluate_human36m(
     return Scores(
         dataset="human36m", split=split,
         p1_mm=float(actions["p1"].mean()), p2_mm=float(actions["p2"].mean()), p3_mm=p3_mm,
-        pck=float("nan"), auc=float("nan"), actions=actions, sequences=_sequence_table(frame_scores, table),
-        predictions=predictions, frames=len(scored), settings={**settings, "nominal_mm": data.nominal},
+        pck=float("nan"), auc=float("nan"), actions=actions,
+        **_details(frame_scores, table, predictions, data.joints_mm, scored), predictions=predictions,
+        frames=len(scored), settings={**settings, "nominal_mm": data.nominal},
     )  # fmt: skip
 
 
@@ -276,7 +247,7 @@ def evaluate_mpi_inf_3dhp(
         clips = centred_windows(lengths, valid, clip_len)
     else:
         clips = covering_windows(lengths, clip_len, clip_len)
-    x = occluded(model_inputs(data, clips, input_2d), occlude, seed)
+    x = occluded(model_inputs(data, clips, input_2d), occlude, seed, _seen(data, clips, occlude))
     pred = predict(model_fn, x, batch_size, flip, device, f"MPI-INF-3DHP {split}" if progress else "")
     if split == "test":
         clips, pred = clips[:, clip_len // 2], pred[:, clip_len // 2]
@@ -293,14 +264,15 @@ def evaluate_mpi_inf_3dhp(
     truth = np.asarray(data.target)[scored] * np.float32(MPI_MM_PER_UNIT)
     p1, p2 = _errors(poses, truth, np.arange(len(scored)))
     frame_scores = pd.DataFrame({"row": sequence_of[scored], "p1": p1, "p2": p2})
-    sequences = _sequence_table(frame_scores, table)
+    details = _details(frame_scores, table, predictions, np.asarray(data.target) * np.float32(MPI_MM_PER_UNIT), scored)
+    sequences = details["sequences"]
     groups = [frame_scores.index[frame_scores["row"] == row].to_numpy() for row in sorted(frame_scores["row"].unique())]
     sequences["pck"] = [metrics.pck(poses[rows], truth[rows], skeleton="human36m") for rows in groups]
     sequences["auc"] = [metrics.auc(poses[rows], truth[rows], skeleton="human36m") for rows in groups]
     return Scores(
         dataset="mpi_inf_3dhp", split=split, p1_mm=float(p1.mean()), p2_mm=float(p2.mean()), p3_mm=float("nan"),
         pck=metrics.pck(poses, truth, skeleton="human36m"), auc=metrics.auc(poses, truth, skeleton="human36m"),
-        actions=pd.DataFrame(columns=["action", "p1", "p2", "frames"]), sequences=sequences, predictions=predictions,
+        actions=pd.DataFrame(columns=["action", "p1", "p2", "frames"]), **details, predictions=predictions,
         frames=len(scored), settings={**settings, "nominal_mm": data.nominal},
     )  # fmt: skip
 
@@ -341,7 +313,32 @@ def _means(frame_scores: pd.DataFrame, key: str) -> pd.DataFrame:
     return grouped.agg(p1=("p1", "mean"), p2=("p2", "mean"), frames=("p1", "size")).reset_index()
 
 
-def _sequence_table(frame_scores: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+def _seen(data: LiftingSplit, clips: np.ndarray, occlude: str) -> np.ndarray | None:
+    """The visibility of each joint of each clip, (N, T, 17), where the occlusion asks for it."""
+    if not occlude.startswith("self:"):
+        return None
+    frames, place = np.unique(clips, return_inverse=True)
+    return seen(data, frames)[place.reshape(clips.shape)]
+
+
+def _details(
+    frame_scores: pd.DataFrame, table: pd.DataFrame, predictions: np.ndarray, truth: np.ndarray, scored: np.ndarray
+) -> dict[str, pd.DataFrame]:
+    """`Scores.sequences` and `Scores.joints` from errors a frame and from the scored frames of ``predictions``."""
+    row = np.repeat(np.arange(len(table)), table["frames"])
     means = _means(frame_scores, "row")
     names = table.iloc[means["row"]][["sequence", "subject", "action"]].reset_index(drop=True)
-    return pd.concat([names, means[["p1", "p2", "frames"]]], axis=1)
+    names.insert(1, "recording", names["sequence"].map(recording))
+    sequences = pd.concat([names, means[["p1", "p2", "frames"]]], axis=1)
+
+    error = predictions[scored].astype(np.float64) - truth[scored]
+    for order, name in ((1, "velocity"), (2, "acceleration")):
+        # differences of neighbours: the same recording, and no frame left out between them
+        near = (scored[order:] - scored[:-order] == order) & (row[scored[order:]] == row[scored[:-order]])
+        change = error[1:] - error[:-1] if order == 1 else error[2:] - 2 * error[1:-1] + error[:-2]
+        values = pd.Series(np.linalg.norm(change[near], axis=-1).mean(-1))
+        sequences[name] = values.groupby(row[scored[order:]][near]).mean().reindex(means["row"]).to_numpy()
+    distances = pd.DataFrame(np.linalg.norm(error, axis=-1), columns=list(JOINTS))
+    by_joint = distances.groupby(table["action"].to_numpy()[row[scored]], sort=True).mean().stack()
+    joints = by_joint.rename_axis(["action", "joint"]).rename("p1").reset_index()
+    return {"sequences": sequences, "joints": joints}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from langpose import metrics
-from langpose.evaluation import evaluate_human36m, evaluate_mpi_inf_3dhp, occluded, predict
+from langpose.evaluation import evaluate_human36m, evaluate_mpi_inf_3dhp, predict
 from langpose.lifting_sets import (
     NOMINAL_MM_PER_PX,
     LiftingClips,
@@ -19,7 +19,8 @@ from langpose.lifting_sets import (
     model_inputs,
     open_split,
 )
-from langpose.skeleton import BODY_PARTS, H36M_FROM_MPI, MPI_FROM_H36M, flip
+from langpose.skeleton import BODY_PARTS, H36M_FROM_MPI, JOINTS, MPI_FROM_H36M, flip
+from langpose.visibility import seen
 from langpose.windows import centred_windows, covering_windows, split_clips, tail_stretched_windows
 from tests.lifting_files import (
     arrays,
@@ -457,30 +458,6 @@ def test_predict_puts_a_module_in_evaluation_mode_and_back():
         predict(lambda batch: batch[..., :2], x)
 
 
-def test_occlusion_hides_what_it_says_the_same_way_every_time():
-    x = np.random.default_rng(0).uniform(0.1, 1, (40, 20, 17, 3)).astype(np.float32)
-    before = x.copy()
-    part = occluded(x, "body_part:arms")
-    hidden = (part == 0).all((1, 3))
-    assert [j for j in range(17) if hidden[:, j].all()] == list(BODY_PARTS["arms"])
-    assert not (part == 0).any((1, 3))[:, :11].any()
-    for kind in ("window", "frames"):
-        result = occluded(x, f"{kind}:0.25", seed=1)
-        gone = (result == 0).all((2, 3))
-        np.testing.assert_array_equal(gone, (result == 0).any((2, 3)))
-        assert (gone.sum(1) == 5).all()
-        runs = (np.diff(gone.astype(int), axis=1, prepend=0) == 1).sum(1)
-        assert (runs == 1).all() if kind == "window" else runs.max() > 1
-        assert len(np.unique(gone, axis=0)) > 1
-        np.testing.assert_array_equal(result, occluded(x, f"{kind}:0.25", seed=1))
-        assert (result != occluded(x, f"{kind}:0.25", seed=2)).any()
-    np.testing.assert_array_equal(occluded(x), x)
-    np.testing.assert_array_equal(x, before)
-    for wrong in ("body_part:tail", "window:1.5", "window", "fog:0.5"):
-        with pytest.raises(ValueError, match="unknown occlusion"):
-            occluded(x, wrong)
-
-
 def test_occluded_ground_truth_does_not_leak_into_the_prediction(human36m):
     zero = lambda x: torch.zeros_like(x)  # noqa: E731
     options = {"clip_len": 27, "input_2d": "ground_truth", "protocol": "exact", "blocked": False}
@@ -492,3 +469,60 @@ def test_occluded_ground_truth_does_not_leak_into_the_prediction(human36m):
     assert np.abs(seen.predictions[:, legs, :2] - truth[:, legs, :2]).max() < 1e-2
     assert np.abs(hidden.predictions[:, legs, :2] - truth[:, legs, :2]).mean() > 100
     assert hidden.p1_mm > seen.p1_mm
+
+
+def slow_details(scores, data, truth, frames_scored):
+    """Per-sequence velocity and acceleration errors and per-joint errors, frame by frame."""
+    error = scores.predictions.astype(float) - truth
+    wanted = set(frames_scored)
+    sequences = []
+    joints = {}
+    start = 0
+    for row in data.sequences.itertuples():
+        inside = [f for f in range(start, start + row.frames) if f in wanted]
+        velocity, acceleration = [], []
+        for f in inside:
+            joints.setdefault(row.action, []).append([np.sqrt((error[f, j] ** 2).sum()) for j in range(17)])
+            if f - 1 in inside:
+                velocity.append(np.mean([np.linalg.norm(error[f, j] - error[f - 1, j]) for j in range(17)]))
+            if f - 1 in inside and f - 2 in inside:
+                change = error[f] - 2 * error[f - 1] + error[f - 2]
+                acceleration.append(np.mean([np.linalg.norm(change[j]) for j in range(17)]))
+        if inside:
+            sequences.append((row.sequence, np.mean(velocity), np.mean(acceleration)))
+        start += row.frames
+    return sequences, {action: np.mean(rows, 0) for action, rows in joints.items()}
+
+
+@pytest.mark.parametrize("protocol", ["reference", "exact"])
+def test_velocity_acceleration_and_joints_equal_a_slow_reference(human36m, mpi, protocol):
+    wave = lambda x: x * torch.tensor([1.1, 0.9, 0.3]) + 0.05 * torch.sin(40 * x[..., :1])  # noqa: E731
+    for scores, folder in (
+        (evaluate_human36m(wave, human36m / "all", clip_len=27, protocol=protocol, blocked=False), human36m / "all"),
+        (evaluate_mpi_inf_3dhp(wave, mpi / "all", clip_len=9, protocol=protocol), mpi / "all"),
+    ):
+        data = open_split(folder, "test")
+        truth = data.target * 1024.0 if data.joints_mm is None else np.asarray(data.joints_mm)
+        frames = np.flatnonzero(np.isfinite(scores.predictions).all((1, 2)))
+        assert len(frames) == scores.frames
+        sequences, joints = slow_details(scores, data, truth, frames)
+        assert scores.sequences["sequence"].tolist() == [name for name, _, _ in sequences]
+        for column, place in (("velocity", 1), ("acceleration", 2)):
+            np.testing.assert_allclose(scores.sequences[column], [row[place] for row in sequences], rtol=1e-6)
+        table = scores.joints.pivot(index="action", columns="joint", values="p1")[list(JOINTS)]
+        assert table.index.tolist() == sorted(joints)
+        for action, values in joints.items():
+            np.testing.assert_allclose(table.loc[action], values, rtol=1e-6)
+
+
+def test_self_occlusion_hides_what_the_camera_did_not_see(human36m):
+    given = []
+    evaluate_human36m(
+        lambda x: given.append(x.numpy().copy()) or x, human36m / "all", clip_len=27, protocol="exact", flip=False,
+        blocked=False, occlude="self:0.5", batch_size=1000,
+    )  # fmt: skip
+    data = open_split(human36m / "all", "test")
+    clips = clip_frames(data, 27, 27, "exact")
+    expected = np.where(seen(data)[clips][..., None] < 0.5, 0, model_inputs(data, clips))
+    np.testing.assert_array_equal(given[0], expected)
+    assert (expected == 0).all(-1).any()
