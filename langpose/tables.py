@@ -93,7 +93,7 @@ def _latex(text: str) -> str:
     for character, escaped in (
         ("\\", r"\textbackslash{}"), ("&", r"\&"), ("%", r"\%"), ("#", r"\#"), ("_", r"\_"), ("±", r"$\pm$"),
         ("—", "---"), ("λ", r"$\lambda$"), ("↓", r"$\downarrow$"), ("↑", r"$\uparrow$"), ("×", r"$\times$"),
-        ("†", r"\dag{}"), ("◊", r"$\diamond$"),
+        ("†", r"\dag{}"), ("◊", r"$\diamond$"), ("Δ", r"$\Delta$"), ("−", r"$-$"),
     ):  # fmt: skip
         text = text.replace(character, escaped)
     return text
@@ -115,7 +115,22 @@ def cell(scores: pd.DataFrame, dataset: str, variant: str, metric: str, digits: 
     return mean if len(values) == 1 else f"{mean} ± {values.std(ddof=1):.{digits}f}"
 
 
-def _quoted(table: int, columns: Sequence[str], profile: str) -> Block:
+def difference_cell(differences: pd.DataFrame, dataset: str, variant: str, measure: str, against: str) -> str:
+    """Ours − ``against`` with its 95 % interval over test recordings, or an em dash where there is none.
+
+    ``differences`` has a row a dataset, variant, against and measure, as `langpose.intervals.Difference` has fields.
+    """
+    rows = differences
+    rows = rows[(rows.dataset == dataset) & (rows.variant == variant) & (rows.measure == measure)]
+    rows = rows[rows.against == against]
+    if not len(rows):
+        return "—"
+    row = rows.iloc[0]
+    return f"{row.value:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
+
+
+def _quoted(table: int, columns: Sequence[str], profile: str, more: int = 0) -> Block:
+    """The paper's rows, with ``more`` empty columns on the right."""
     rows = published()
     rows = rows[rows.table == table]
     marks = {"temporal": "†", "diffusion": "*", "pretraining": "◊"}
@@ -125,7 +140,8 @@ def _quoted(table: int, columns: Sequence[str], profile: str) -> Block:
         values = dict(zip(group["column"], group["value"], strict=True))
         name = str(method) + (f" [{group.reference.iloc[0]}]" if group.reference.iloc[0] else "")
         signs = "".join(marks[kind] for kind in group.kind.iloc[0].split())
-        out.append([f"{name} {signs}".strip(), *(str(values.get(column, "")) or "—" for column in columns)])
+        own = [str(values.get(column, "")) or "—" for column in columns]
+        out.append([f"{name} {signs}".strip(), *own, *["—"] * more])
     return Block(heading, out)
 
 
@@ -141,17 +157,24 @@ def _rows(variants: Sequence[str], present: Sequence[str], make: Callable[[str],
     return [[CONFIGURATIONS.get(variant, variant), *make(variant)] for variant in variants if variant in present]
 
 
+DIFFERENCES = (
+    "Δ is the row less the baseline, mean over seeds, in brackets its 95 % interval by a paired bootstrap over test "
+    "recordings (all cameras of one together); it says nothing of other seeds: differences.csv has both intervals."
+)
+
+
 def build(
     scores: pd.DataFrame,
     profile: str,
     variants: Sequence[str],
     notes: Sequence[str],
     hard_actions: Sequence[str],
+    differences: pd.DataFrame,
 ) -> list[Table]:
     """The paper's four tables for one profile.
 
     ``scores`` as in the module's docstring; ``variants`` of the grid; ``notes`` stand under every table (data, seeds,
-    steps, spread); ``hard_actions`` are P3's three.
+    steps, spread); ``hard_actions`` are P3's three; ``differences`` as in `difference_cell`.
     """
     measured = scores.metric[scores.metric.str.startswith("action:")].str.removeprefix("action:").unique()
     if set(measured) <= set(HUMAN36M_COLUMNS):
@@ -161,7 +184,10 @@ def build(
     p3 = f"P3 is the mean of {', '.join(hard_actions)}."
     h36m, mpi = "human36m", "mpi_inf_3dhp"
 
-    columns = ["Method", *actions.values(), "P1 ↓", "P2 ↓", "P3 ↓"]
+    def less_baseline(v: str, *measures: tuple[str, str]) -> list[str]:
+        return [difference_cell(differences, dataset, v, measure, "baseline") for dataset, measure in measures]
+
+    columns = ["Method", *actions.values(), "P1 ↓", "P2 ↓", "P3 ↓", "Δ P1", "Δ P3"]
     table1 = Table(
         "table1",
         "Table 1. Error per action in mm (P1), and P1 (MPJPE), P2 (P-MPJPE), P3 (H-MPJPE); detected 2D input.",
@@ -169,51 +195,55 @@ def build(
         [
             Block("", _rows(("baseline", "mmm_map"), variants, lambda v: [
                 *(cell(scores, h36m, v, f"action:{a}") for a in actions),
-                *(cell(scores, h36m, v, m) for m in ("P1_mm", "P2_mm", "P3_mm"))])),
+                *(cell(scores, h36m, v, m) for m in ("P1_mm", "P2_mm", "P3_mm")),
+                *less_baseline(v, (h36m, "P1_mm"), (h36m, "P3_mm"))])),
         ],
-        [p3, *notes],
+        [p3, DIFFERENCES, *notes],
     )  # fmt: skip
     table2 = Table(
         "table2",
         "Table 2. MPI-INF-3DHP protocol, ground-truth 2D input: PCK@150 mm and AUC in %, P1 in mm.",
-        ["Method", "PCK ↑", "AUC ↑", "P1 ↓"],
+        ["Method", "PCK ↑", "AUC ↑", "P1 ↓", "Δ P1"],
         [
             Block("", _rows(("baseline", "mmm_map"), variants, lambda v: [
-                cell(scores, mpi, v, m) for m in ("PCK", "AUC", "P1_mm")])),
-            _quoted(2, ["PCK", "AUC", "P1"], profile),
+                *(cell(scores, mpi, v, m) for m in ("PCK", "AUC", "P1_mm")), *less_baseline(v, (mpi, "P1_mm"))])),
+            _quoted(2, ["PCK", "AUC", "P1"], profile, 1),
         ],
-        list(notes),
+        [DIFFERENCES, *notes],
     )  # fmt: skip
 
+    three = ((mpi, "P1_mm"), (h36m, "P1_mm"), (h36m, "P3_mm"))
+
     def ablation(v: str) -> list[str]:
-        return [cell(scores, mpi, v, "P1_mm"), cell(scores, h36m, v, "P1_mm"), cell(scores, h36m, v, "P3_mm")]
+        return [*(cell(scores, dataset, v, measure) for dataset, measure in three), *less_baseline(v, *three)]
 
     ablations = ["MPI (P1)", "H36M (P1)", "H36M (P3)"]
+    measured_columns = [*ablations, *(f"Δ {name}" for name in ablations)]
     table3 = Table(
         "table3",
         "Table 3. Ablation of masked motion modelling (MMM) and alignment (MAP), in mm.",
-        ["Configuration", *ablations],
+        ["Configuration", *measured_columns],
         [
             Block("", _rows(("baseline", "mmm", "map", "mmm_map", "mtl", "base_more"), variants, ablation)),
-            _quoted(3, ablations, profile),
+            _quoted(3, ablations, profile, 3),
         ],
-        [p3, *notes],
+        [p3, DIFFERENCES, *notes],
     )
     table4 = Table(
         "table4",
         "Table 4. The modified InfoNCE loss against the original, in mm.",
-        ["Method (loss)", *ablations],
+        ["Method (loss)", *measured_columns],
         [
             Block("", _rows(("baseline", "mmm_infonce", "mmm_map"), variants, ablation)),
-            _quoted(4, ablations, profile),
+            _quoted(4, ablations, profile, 3),
         ],
-        [p3, *notes],
+        [p3, DIFFERENCES, *notes],
     )
     paper_columns = [*HUMAN36M_COLUMNS.values(), "P1", "P2", "P3"]
-    quoted1 = _quoted(1, paper_columns, profile)
     if [*actions.values()] == list(HUMAN36M_COLUMNS.values()):
-        table1.blocks.append(quoted1)
+        table1.blocks.append(_quoted(1, paper_columns, profile, 2))
         return [table1, table2, table3, table4]
     # other action groups than Human3.6M's: the quoted rows have columns of their own
-    quoted = Table("table1_paper", "Table 1 as the paper prints it.", ["Method", *paper_columns], [quoted1], [])
+    rows = [_quoted(1, paper_columns, profile)]
+    quoted = Table("table1_paper", "Table 1 as the paper prints it.", ["Method", *paper_columns], rows, [])
     return [table1, quoted, table2, table3, table4]

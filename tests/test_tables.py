@@ -21,6 +21,24 @@ def scores(actions=("Photo", "Sitting", "SittingDown")):
     return pd.DataFrame(rows, columns=["dataset", "variant", "seed", "metric", "value"])
 
 
+def none():
+    return pd.DataFrame(columns=["dataset", "variant", "against", "measure", "value", "low", "high"])
+
+
+def test_differences_stand_beside_the_cells_they_are_of():
+    rows = [("human36m", "mmm_map", "baseline", "P1_mm", -1.23, -2.34, 0.05),
+            ("human36m", "mmm_map", "base_more", "P1_mm", 9.0, 8.0, 10.0)]  # fmt: skip
+    found = pd.DataFrame(rows, columns=none().columns)
+    built = {t.name: t for t in tables.build(scores(), "demo", ["baseline", "mmm_map"], [], ["Photo"], found)}
+    for name in ("table1", "table3", "table4"):
+        columns = built[name].columns
+        place = columns.index("Δ P1" if name == "table1" else "Δ H36M (P1)")
+        own = {row[0]: row for row in built[name].blocks[0].rows}
+        assert own["MMM + MAP (LangPose)"][place] == "-1.2 [-2.3, +0.1]"
+        assert own["Baseline"][place] == "—"
+        assert all(len(row) == len(columns) for block in built[name].blocks for row in block.rows)
+
+
 def test_a_cell_is_the_mean_and_standard_deviation_over_seeds():
     table = scores()
     two = [r.value for r in table.itertuples() if (r.dataset, r.variant, r.metric) == ("human36m", "mmm_map", "P1_mm")]
@@ -34,9 +52,11 @@ def test_a_cell_is_the_mean_and_standard_deviation_over_seeds():
 
 def test_quoted_rows_say_that_they_are_not_comparable_unless_the_data_is_the_papers():
     for profile, words in (("demo", "not comparable with this run's data"), ("paper", "quoted from the paper")):
-        for table in tables.build(scores(tables.HUMAN36M_COLUMNS), profile, ["baseline", "mmm_map"], [], ["Photo"]):
+        for table in tables.build(
+            scores(tables.HUMAN36M_COLUMNS), profile, ["baseline", "mmm_map"], [], ["Photo"], none()
+        ):
             assert words in table.blocks[-1].heading
-    own = tables.build(scores(), "demo", ["baseline", "mmm_map"], ["a note"], ["Photo"])
+    own = tables.build(scores(), "demo", ["baseline", "mmm_map"], ["a note"], ["Photo"], none())
     assert own[0].blocks[0].rows[0][0] == "Baseline"
 
 
@@ -55,7 +75,7 @@ def test_published_averages_follow_from_the_published_actions():
 
 def test_each_format_holds_every_row_and_column():
     for table in tables.build(
-        scores(), "demo", ["baseline", "mmm_map", "mmm_infonce"], ["50 % noise & more"], ["Photo"]
+        scores(), "demo", ["baseline", "mmm_map", "mmm_infonce"], ["50 % noise & more"], ["Photo"], none()
     ):
         rows = list(csv.reader(io.StringIO(table.to_csv())))
         expected = sum(len(block.rows) for block in table.blocks)
