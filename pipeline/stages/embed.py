@@ -3,8 +3,10 @@
 import json
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from langpose import embeddings
@@ -12,6 +14,7 @@ from langpose.clips import ClipsConfig, PretrainClips
 from langpose.devices import pick_device
 from langpose.losses import TO_TEXTS
 from langpose.model.langpose import LangPose
+from langpose.model.text_encoder import MINILM, TextConfig, TextEncoder
 from langpose.sampling import collate
 from langpose.storage import replacing
 from pipeline import layout, params
@@ -29,63 +32,70 @@ class EmbedConfig:
     """Clips at a time."""
     neighbours: int = 5
     """k of the nearest-neighbour recognition."""
+    same_text: float = 0.95
+    """Similarity, (1 + cosine) / 2, above which two texts count as the same in retrieval. Not in the paper: TMR's, by
+    all-MiniLM-L6-v2 (packaged, whatever the model's own text encoder is) in place of TMR's all-mpnet-base-v2."""
 
 
+@torch.inference_mode()
 def main(profile: str, variant: str, seed_text: str) -> None:
-    seed = int(seed_text)
+    seed, folder = int(seed_text), layout.data(profile)
     config = params.section(profile, "embed", EmbedConfig)
-    clips_config = params.section(profile, "clips", ClipsConfig)
     alignment = params.load(profile)["variants"][variant].get("alignment", "none")
-    device = pick_device("auto")
-    model = LangPose.from_pretrained(layout.pretrained(profile, variant, seed)).to(device)
-    # one drawn clip a pass; passes differ by their epoch
-    clips = PretrainClips(layout.data(profile), clips_config, config.splits, seed=0, fixed=config.clips_per_pair == 1)
-    averages, poses = [], []
-    with torch.inference_mode():
-        for epoch in range(config.clips_per_pair):
-            clips.set_epoch(epoch)
-            for start in range(0, len(clips), config.batch_size):
-                items = [clips[i] for i in range(start, min(start + config.batch_size, len(clips)))]
-                motion = collate(items)["motion"]
-                x = torch.cat([motion[..., :2], torch.ones_like(motion[..., :1])], -1).to(
-                    device
-                )  # clean 2D, full confidence
-                averages.append(model.average_pool(x).cpu())
-                poses.append(model.encode_pose(x).cpu())
-        names = np.unique([c[0] for c in clips.pairs["categories"] if len(c)])
-        texts = [*clips.labels, *names.tolist()]
-        text = model.encode_text(texts).cpu().numpy() if alignment in TO_TEXTS else None
-    average, pose = torch.cat(averages).numpy(), torch.cat(poses).numpy()
-    passes = config.clips_per_pair
-    label = np.tile(clips.label_index, passes)
-    category = np.tile([c[0] if len(c) else "" for c in clips.pairs["categories"]], passes)
-    recordings = clips.sequences.set_index("sequence")["recording"]
-    recording = np.tile(recordings.loc[clips.pairs["sequence"]].to_numpy(dtype=str), passes)
+    model = LangPose.from_pretrained(layout.pretrained(profile, variant, seed)).to(pick_device("auto"))
+    passes, k = config.clips_per_pair, config.neighbours
+    clips = PretrainClips(folder, params.section(profile, "clips", ClipsConfig), config.splits, 0, fixed=passes == 1)
+    average, pose = embed(model, clips, config)
+    recordings = clips.sequences.set_index("sequence").loc[clips.pairs["sequence"]]
     rows = zip(clips.pairs["label"], clips.pairs["categories"], clips.pairs["kind"], strict=True)
-    verb = np.tile([embeddings.verb_of(t, c) or "" if kind == "action" else "" for t, c, kind in rows], passes)
+    facts: dict[str, Any] = {
+        "label": clips.label_index,
+        "verb": [embeddings.verb_of(t, c) or "" if kind == "action" else "" for t, c, kind in rows],
+        "category": [c[0] if len(c) else "" for c in clips.pairs["categories"]],
+        "recording": recordings["recording"].to_numpy(dtype=str),
+        "subject": recordings["subject"].to_numpy(dtype=str),
+        "pair": clips.pairs["pair"].to_numpy(),
+    }
+    facts = {name: np.tile(values, passes) for name, values in facts.items()}
 
-    k, known = config.neighbours, category != ""
-    features = pose if alignment != "none" else average
-    metrics = embeddings.nearest_neighbours(features[known], category[known], recording[known], k)
-    if text is not None:
-        label_text, class_text = np.split(text, [len(clips.labels)])
-        metrics |= embeddings.zero_shot(pose[known], class_text, np.searchsorted(names, category[known]))
-        metrics |= embeddings.retrieval(pose, label_text, label)
-    folder = layout.embedded(profile, variant, seed)
-    with replacing(folder / "embeddings.npz") as temporary, open(temporary, "wb") as handle:
-        np.savez_compressed(
-            handle,
-            average=average,
-            pose=pose,
-            label=label,
-            labels=np.array(clips.labels),
-            verb=verb,
-            category=category,
-            recording=recording,
-            pair=np.tile(clips.pairs["pair"].to_numpy(), passes),
-        )
-    with replacing(folder / "metrics.json") as temporary:
+    known = facts["category"] != ""
+    category, recording, subject = (facts[name][known] for name in ("category", "recording", "subject"))
+    features = (pose if alignment != "none" else average)[known]
+    metrics = embeddings.nearest_neighbours(features, category, recording, k)
+    metrics |= embeddings.nearest_neighbours(features, category, subject, k, f"knn{k}_subjects")
+    if alignment == "one_hot":
+        logits = model.action_logits(torch.from_numpy(features).to(next(model.parameters()).device)).cpu().numpy()
+        metrics |= embeddings.recognition_of_known(logits, model.config.action_classes, category, "head")
+    if alignment in TO_TEXTS:
+        names, trained = np.unique(category), embeddings.trained_classes(pd.read_parquet(folder / "pairs.parquet"))
+        text = [model.encode_text(list(texts)).cpu().numpy() for texts in (clips.labels, names.tolist(), trained)]
+        encoder = TextEncoder(TextConfig(MINILM, layers=6, max_length=256))
+        same = embeddings.near_duplicates(embeddings.sentences(encoder, clips.labels), config.same_text)
+        strict = embeddings.retrieval(pose, text[0], facts["label"])
+        metrics |= embeddings.zero_shot(features, text[1], np.searchsorted(names, category))
+        metrics |= embeddings.recognition_of_known(features @ text[2].T, trained, category, "zero_shot_known")
+        metrics |= embeddings.retrieval(pose, text[0], facts["label"], same)
+        metrics |= {f"strict/{name}": value for name, value in strict.items() if "/" in name}
+    out = layout.embedded(profile, variant, seed)
+    with replacing(out / "embeddings.npz") as temporary, open(temporary, "wb") as handle:
+        np.savez_compressed(handle, average=average, pose=pose, labels=np.array(clips.labels), **facts)
+    with replacing(out / "metrics.json") as temporary:
         temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def embed(model: LangPose, clips: PretrainClips, config: EmbedConfig) -> tuple[np.ndarray, np.ndarray]:
+    """(N, C) average features, (N, D) global poses of clean 2D with full confidence; a clip of each pair a pass."""
+    averages, poses = [], []
+    for epoch in range(config.clips_per_pair):  # passes differ by their epoch
+        clips.set_epoch(epoch)
+        for start in range(0, len(clips), config.batch_size):
+            items = [clips[i] for i in range(start, min(start + config.batch_size, len(clips)))]
+            motion = collate(items)["motion"]
+            x = torch.cat([motion[..., :2], torch.ones_like(motion[..., :1])], -1)
+            x = x.to(next(model.parameters()).device)
+            averages.append(model.average_pool(x).cpu())
+            poses.append(model.encode_pose(x).cpu())
+    return torch.cat(averages).numpy(), torch.cat(poses).numpy()
 
 
 if __name__ == "__main__":
