@@ -28,19 +28,29 @@ def pretrained(profile: str, variant: str, seed: int) -> Path:
     return Path("models") / profile / "pretrain" / f"{variant}-{seed}"
 
 
-def finetuned(profile: str, dataset: str, variant: str, seed: int) -> Path:
-    """A variant's weights after fine-tuning."""
-    return Path("models") / profile / "finetune" / f"{dataset}-{variant}-{seed}"
+def finetuned(profile: str, dataset: str, variant: str, seed: int, few: bool = False) -> Path:
+    """A variant's weights after fine-tuning; ``few``: on the small share of the data that section `few` says."""
+    return Path("models") / profile / ("finetune_few" if few else "finetune") / f"{dataset}-{variant}-{seed}"
 
 
-def evaluated(profile: str, dataset: str, variant: str, seed: int) -> Path:
+def visible(profile: str, dataset: str) -> Path:
+    """How visible the test set's joints are, an action a row."""
+    return Path("results") / profile / "visibility" / f"{dataset}.csv"
+
+
+def evaluated(profile: str, dataset: str, variant: str, seed: int, few: bool = False) -> Path:
     """Scores and predictions of a fine-tuned variant."""
-    return Path("results") / profile / "evaluate" / f"{dataset}-{variant}-{seed}"
+    return Path("results") / profile / ("evaluate_few" if few else "evaluate") / f"{dataset}-{variant}-{seed}"
 
 
 def embedded(profile: str, variant: str, seed: int) -> Path:
     """Global pose embeddings of a pretrained variant on held-out labelled clips."""
     return Path("results") / profile / "embed" / f"{variant}-{seed}"
+
+
+def completed(profile: str, variant: str, seed: int) -> Path:
+    """Errors of a pretrained variant where a window of motion is hidden."""
+    return Path("results") / profile / "complete" / f"{variant}-{seed}"
 
 
 def report(profile: str) -> Path:

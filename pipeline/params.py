@@ -15,7 +15,7 @@ C = TypeVar("C")
 
 SECTIONS = (
     "axes", "synthesize", "download", "film", "check", "project", "pair", "convert", "clips", "model", "base",
-    "pretrain", "variants", "finetune", "evaluate", "embed", "report",
+    "pretrain", "variants", "finetune", "few", "evaluate", "embed", "complete", "report",
 )  # fmt: skip
 
 

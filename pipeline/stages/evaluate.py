@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -10,9 +12,12 @@ import pandas as pd
 
 from langpose.devices import pick_device
 from langpose.evaluation import Scores, evaluate_human36m, evaluate_mpi_inf_3dhp
+from langpose.intervals import measure
 from langpose.model.langpose import LangPose
+from langpose.robustness import parse
 from langpose.storage import replacing
 from pipeline import layout, params
+from pipeline.few import FewConfig
 
 NAMES = {"p1_mm": "P1_mm", "p2_mm": "P2_mm", "p3_mm": "P3_mm", "pck": "PCK", "auc": "AUC"}
 
@@ -30,7 +35,11 @@ class EvaluateConfig:
     batch_size: int = 64
     """Clips at a time."""
     occlusions: list[str] = field(default_factory=list)
-    """What else to hide from the input, each scored by P1 (langpose.evaluation.occluded names the kinds)."""
+    """What else to hide from the input, each scored (langpose.robustness.occluded names the kinds)."""
+
+    def __post_init__(self) -> None:
+        for occlusion in self.occlusions:
+            parse(occlusion)
 
 
 @dataclass(frozen=True)
@@ -69,25 +78,44 @@ def evaluate(model: LangPose, profile: str, dataset: str, config: EvaluateConfig
     )
 
 
-def main(profile: str, dataset: str, variant: str, seed: str) -> None:
-    config = params.section(profile, "evaluate", CONFIGS[dataset], dataset)
-    _same_input(profile, dataset)
-    model = LangPose.from_pretrained(layout.finetuned(profile, dataset, variant, int(seed))).to(pick_device("auto"))
-    scores = evaluate(model, profile, dataset, config)
-    rows = [("none", scores.p1_mm)]
-    rows += [(o, evaluate(model, profile, dataset, config, o).p1_mm) for o in config.occlusions]
+def write(folder: Path, scored: Sequence[tuple[str, Scores]]) -> None:
+    """A cell's files from its scores under each occlusion, of which the first is none.
 
-    folder = layout.evaluated(profile, dataset, variant, int(seed))
+    ``metrics.json``, and ``actions.csv`` and ``joints.csv`` of the clean input; ``sequences.csv``, a row a sequence and
+    occlusion, from which intervals are made; ``predictions.npz``: ``joints_mm`` (F, 17, 3) of the clean input.
+    """
+    clean = scored[0][1]
+    by_action = clean.dataset == "human36m"
     # float16 keeps 0.5 mm at 1 m and a fifth of the size; the tables come from the full precision above
     with replacing(folder / "predictions.npz") as temporary, open(temporary, "wb") as handle:
-        np.savez_compressed(handle, joints_mm=scores.predictions.astype(np.float16))
-    table = scores.actions if len(scores.actions) else scores.sequences
-    for name, frame in (("actions", table), ("occlusion", pd.DataFrame(rows, columns=["occlusion", "P1_mm"]))):
+        np.savez_compressed(handle, joints_mm=clean.predictions.astype(np.float16))
+    sequences = pd.concat([scores.sequences.assign(occlusion=name) for name, scores in scored])
+    sequences.insert(0, "occlusion", sequences.pop("occlusion"))
+    table = clean.actions if len(clean.actions) else clean.sequences
+    for name, frame in (("actions", table), ("sequences", sequences), ("joints", clean.joints)):
         with replacing(folder / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
-    metrics = {NAMES[name]: value for name, value in scores.summary().items()} | {"frames": scores.frames}
+    metrics = {NAMES[name]: value for name, value in clean.summary().items()}
+    for name in ("velocity", "acceleration"):
+        known = clean.sequences.dropna(subset=[name])
+        if len(known):
+            metrics[f"{name}_mm"] = measure(known, name, by_action)
     with replacing(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(metrics | {"frames": clean.frames}, indent=2) + "\n", encoding="utf-8")
+
+
+def evaluate_cell(profile: str, dataset: str, variant: str, seed: int, few: FewConfig | None) -> None:
+    """Score a fine-tuned cell, of stage `finetune_few` where ``few`` is given, and write its files."""
+    config = params.section(profile, "evaluate", CONFIGS[dataset], dataset)
+    _same_input(profile, dataset)
+    cell = (profile, dataset, variant, seed, few is not None)
+    model = LangPose.from_pretrained(layout.finetuned(*cell)).to(pick_device("auto"))
+    occlusions = config.occlusions if few is None else few.occlusions
+    write(layout.evaluated(*cell), [(o, evaluate(model, profile, dataset, config, o)) for o in ("none", *occlusions)])
+
+
+def main(profile: str, dataset: str, variant: str, seed: str) -> None:
+    evaluate_cell(profile, dataset, variant, int(seed), None)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from langpose.lifting_sets import MPI_MM_PER_UNIT, NOMINAL_MM_PER_PX, LiftingClips
@@ -13,9 +14,10 @@ MM_PER_UNIT = {"human36m": 500 * NOMINAL_MM_PER_PX, "mpi_inf_3dhp": MPI_MM_PER_U
 """For validation scores alone: Human3.6M's images are 1000 px wide, 500 px a unit, at a nominal mm a pixel."""
 
 
-def main(profile: str, dataset: str, variant: str, seed_text: str) -> None:
-    seed, out = int(seed_text), layout.finetuned(profile, dataset, variant, int(seed_text))
-    config = params.section(profile, "finetune", FinetuneConfig, dataset)
+def finetune(
+    profile: str, dataset: str, variant: str, seed: int, config: FinetuneConfig, out: Path, facts: dict[str, Any]
+) -> None:
+    """Train the pose encoder of a pretrained variant on ``dataset`` and write the model's folder ``out``."""
     if training_cell.shared_out(config.training):
         return
     source = layout.pretrained(profile, variant, seed)
@@ -31,8 +33,14 @@ def main(profile: str, dataset: str, variant: str, seed_text: str) -> None:
     )
     parameters = {"finetune": asdict(config), "variant": variant}
     history = training_cell.run(out, task, config.training, seed, parameters, [folder, source])
-    facts = {"fine-tuned on": dataset, "variant": variant, "seed": seed}
+    facts = {"fine-tuned on": dataset, "variant": variant, "seed": seed, **facts}
     training_cell.write(out, model, history, training_cell.final_metrics(history, config.training.keep), facts)
+
+
+def main(profile: str, dataset: str, variant: str, seed_text: str) -> None:
+    config = params.section(profile, "finetune", FinetuneConfig, dataset)
+    seed = int(seed_text)
+    finetune(profile, dataset, variant, seed, config, layout.finetuned(profile, dataset, variant, seed), {})
 
 
 if __name__ == "__main__":
