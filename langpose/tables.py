@@ -89,14 +89,20 @@ class Table:
         return "\n".join([*lines, r"\hline", r"\end{tabular}}", r"\end{table}", ""])
 
 
+_LATEX = str.maketrans({
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$",
+    "[": "{[}", "]": "{]}", "*": "{*}",  # after \\, LaTeX takes [ and * for options
+    "—": "---", "–": "--", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "≤": r"$\le$", "≥": r"$\ge$",
+    "↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\rightarrow$", "†": r"\dag{}", "◊": r"$\diamond$",
+    "Δ": r"$\Delta$", "λ": r"$\lambda$", "τ": r"$\tau$", "γ": r"$\gamma$", "σ": r"$\sigma$", "°": r"$^\circ$",
+    "²": "$^2$", "√": r"$\surd$", "…": r"\dots{}",
+})  # fmt: skip
+
+
 def _latex(text: str) -> str:
-    for character, escaped in (
-        ("\\", r"\textbackslash{}"), ("&", r"\&"), ("%", r"\%"), ("#", r"\#"), ("_", r"\_"), ("±", r"$\pm$"),
-        ("—", "---"), ("λ", r"$\lambda$"), ("↓", r"$\downarrow$"), ("↑", r"$\uparrow$"), ("×", r"$\times$"),
-        ("†", r"\dag{}"), ("◊", r"$\diamond$"), ("Δ", r"$\Delta$"), ("−", r"$-$"),
-    ):  # fmt: skip
-        text = text.replace(character, escaped)
-    return text
+    """``text`` on one line, with every character that LaTeX would read as a command, or lacks, spelt out."""
+    return " ".join(text.split()).translate(_LATEX)
 
 
 def published() -> pd.DataFrame:
