@@ -205,16 +205,27 @@ def bars_figure(path: Path, actions: Sequence[str], series: Sequence[tuple[str, 
     _save(figure, path)
 
 
-def curves_figure(path: Path, curves: Sequence[tuple[str, np.ndarray, np.ndarray]], ylabel: str) -> None:
-    """Training curves: one line a (name, steps, values)."""
+def charts_figure(path: Path, charts: Sequence[Any], columns: int = 2) -> None:
+    """The page's line charts (`langpose.report.Chart`) as one picture, for readers of the folder."""
     pyplot = _pyplot()
-    figure, axes = pyplot.subplots(figsize=(6.4, 3.4), layout="constrained")
-    for index, (name, steps, values) in enumerate(curves):
-        axes.plot(steps, values, color=PALETTE[index % len(PALETTE)], label=name, linewidth=1.4)
-    axes.set_xlabel("step")
-    axes.set_ylabel(ylabel)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=7, ncols=2)
+    rows = -(-len(charts) // columns)
+    figure, panels = pyplot.subplots(
+        rows, min(columns, len(charts)), figsize=(5.0 * min(columns, len(charts)), 3.1 * rows + 0.5),
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    names = list(dict.fromkeys(line.name for chart in charts for line in chart.lines))
+    for axes, chart in zip(panels.flat, charts, strict=False):
+        for line in chart.lines:
+            colour = PALETTE[names.index(line.name) % len(PALETTE)]
+            axes.plot(line.x, line.y, color=colour, linewidth=1.4, marker="o", markersize=2.5)
+            if line.low is not None:
+                axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
+        axes.set(title=chart.title, xlabel=chart.xlabel, ylabel=chart.ylabel)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels.flat[len(charts) :]:
+        axes.axis("off")
+    handles = [pyplot.Line2D([], [], color=PALETTE[i % len(PALETTE)], label=name) for i, name in enumerate(names)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=7)
     _save(figure, path)
 
 

@@ -16,15 +16,17 @@ def sections() -> dict[str, Any]:
     from langpose.projection import ProjectConfig
     from langpose.sources.cmu_archive import DownloadConfig
     from langpose.tasks import BaseConfig, FinetuneConfig, PretrainConfig, Variant
+    from pipeline.few import FewConfig
     from pipeline.reproduce import Axes
-    from pipeline.stages import check, convert, embed, evaluate, film, report
+    from pipeline.stages import check, complete, convert, embed, evaluate, film, report
 
     return {
         "axes": Axes, "synthesize": SynthesizeConfig, "download": DownloadConfig, "film": film.Film,
         "check": check.CheckConfig, "project": ProjectConfig, "pair": PairConfig, "clips": ClipsConfig,
         "model": LangPoseConfig, "base": BaseConfig, "pretrain": PretrainConfig, "embed": embed.EmbedConfig,
-        "report": report.ReportConfig, "variants": {"*": Variant}, "convert": {"*": convert.ConvertConfig},
-        "finetune": {"*": FinetuneConfig}, "evaluate": evaluate.CONFIGS,
+        "few": FewConfig, "complete": complete.CompleteConfig, "report": report.ReportConfig,
+        "variants": {"*": Variant}, "convert": {"*": convert.ConvertConfig}, "finetune": {"*": FinetuneConfig},
+        "evaluate": evaluate.CONFIGS,
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ without, params.yaml is used as it is.
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import yaml
@@ -28,6 +28,8 @@ class Axes:
     """Entries of the profile's section `variants`."""
     seeds: list[int]
     """Every cell is trained once a seed."""
+    few: list[str] = field(default_factory=list)
+    """Data sets to fine-tune on a small share of besides (section `few`)."""
 
 
 def select(profile: str) -> None:

@@ -38,7 +38,13 @@ def test_the_layout_names_the_paths_that_dvc_tracks():
     assert outputs("base") == [layout.base("P", 0).as_posix()]
     assert outputs("pretrain") == [layout.pretrained("P", "V", 0).as_posix()]
     assert outputs("finetune") == [layout.finetuned("P", "D", "V", 0).as_posix()]
+    assert outputs("finetune_few") == [layout.finetuned("P", "D", "V", 0, few=True).as_posix()]
+    assert outputs("visibility") == [layout.visible("P", "D").as_posix()]
     assert {str(Path(o).parent) for o in outputs("evaluate")} == {str(layout.evaluated("P", "D", "V", 0))}
+    assert {str(Path(o).parent) for o in outputs("evaluate_few")} == {
+        str(layout.evaluated("P", "D", "V", 0, few=True))
+    }
+    assert {str(Path(o).parent) for o in outputs("complete")} == {str(layout.completed("P", "V", 0))}
     assert {str(Path(o).parent) for o in outputs("embed")} == {str(layout.embedded("P", "V", 0))}
     assert outputs("report") == [layout.report("P").as_posix()]
     assert {str(Path(o).parent) for o in outputs("project") + outputs("pair")} == {str(layout.data("P"))}
@@ -66,6 +72,7 @@ READERS = {
 UNUSED = {  # imported on the way, not used by the stage
     "pair": {"langpose/body.py"},
     "finetune": {"langpose/corruption.py", "langpose/detector.py", "langpose/sources/human36m.py", *READERS},
+    "visibility": {"langpose/sources/human36m.py", *READERS},
     "evaluate": {*READERS},
     "report": {"langpose/windows.py", "langpose/sources/human36m.py", *READERS},
     "synthesize": {
@@ -81,6 +88,9 @@ UNUSED = {  # imported on the way, not used by the stage
         f"langpose/sources/{name}.py" for name in ("lifting_checks", "unpickling", "pickle_depth", "plain_arrays")
     },
 }
+
+
+UNUSED |= {"finetune_few": UNUSED["finetune"], "evaluate_few": UNUSED["evaluate"]}
 
 
 def imported_files(path: Path) -> set[Path]:
@@ -219,6 +229,7 @@ def test_selecting_a_profile_writes_its_axes_and_keeps_the_comment(tmp_path, mon
     assert text.startswith("# The axes of the grid")
     assert yaml.safe_load(text) == {
         "profiles": ["cmu"], "datasets": ["human36m"], "variants": ["baseline", "mmm_map"], "seeds": [0, 1],
+        "few": [],
     }  # fmt: skip
     with pytest.raises(SystemExit, match=r"no profile 'nope'.*profiles: cmu"):
         reproduce.select("nope")
@@ -230,7 +241,7 @@ def test_the_committed_axes_are_the_demos():
         pytest.skip("not a git checkout")
     committed = yaml.safe_load(shown.stdout)  # the file itself is whatever profile was run last
     axes = yaml.safe_load((ROOT / "profiles" / "demo.yaml").read_text())["axes"]
-    assert committed == {"profiles": ["demo"], **axes}
+    assert {"few": [], **committed} == {"profiles": ["demo"], **axes}
 
 
 def test_the_manifest_lists_every_raw_file_by_content(tmp_path):

@@ -22,9 +22,8 @@ def standing(rng, frames):
     body[[11, 12, 13], 0], body[[14, 15, 16], 0] = (0.18, 0.2, 0.2), (-0.18, -0.2, -0.2)
     body[[11, 14], 1], body[[12, 15], 1], body[[13, 16], 1] = -0.48, -0.2, 0.05
     joints = body + rng.normal(0, 0.05, (frames, 17, 3))
-    return joints + np.stack([rng.uniform(-1, 1, frames), rng.uniform(-0.3, 0.3, frames), rng.uniform(4, 6, frames)], 1)[
-        :, None
-    ]  # fmt: skip
+    place = [rng.uniform(-1, 1, frames), rng.uniform(-0.3, 0.3, frames), rng.uniform(4, 6, frames)]
+    return joints + np.stack(place, 1)[:, None]
 
 
 def split(camera_m, actions=("a",), dataset="human36m"):

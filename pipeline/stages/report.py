@@ -1,4 +1,4 @@
-"""Stage `report`: one page of Tables 1-4, Figures 4 and 5 and label counts, of all cells that params.yaml lists."""
+"""Stage `report`: one page of Tables 1-4, Figures 4 and 5 and all else measured, of the cells in params.yaml."""
 
 import hashlib
 import json
@@ -7,19 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
-from langpose import figures, tables
-from langpose.lifting_sets import open_split
-from langpose.metrics import mpjpe
-from langpose.report import Figure, write_page, write_tables
-from langpose.storage import replacing, replacing_folder
-from langpose.tables import Block, Table
-from pipeline import layout, manifest, params
-
-OURS, BASELINE = "mmm_map", "baseline"
+from langpose import findings, listings, tables
+from langpose.cost import cost_table
+from langpose.figures import charts_figure
+from langpose.model.langpose import LangPoseConfig
+from langpose.report import Page, write_page, write_tables
+from langpose.storage import replacing_folder
+from pipeline import layout, manifest, params, pictures, results
+from pipeline.pictures import OURS
 
 
 @dataclass(frozen=True)
@@ -36,23 +34,10 @@ class ReportConfig:
     """Verbs of Figure 4; those that too few clips show are left out."""
     min_clips: int = 5
     """A verb is drawn if at least this many clips show it."""
-
-
-def collect(profile: str, axes: dict[str, Any]) -> pd.DataFrame:
-    """All cells' scores as rows of dataset, variant, seed, metric, value."""
-    rows: list[tuple] = []
-    for dataset in axes["datasets"]:
-        for variant in axes["variants"]:
-            for seed in axes["seeds"]:
-                folder = layout.evaluated(profile, dataset, variant, seed)
-                metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-                rows += [(dataset, variant, seed, name, float(value)) for name, value in metrics.items()]
-                occlusion = pd.read_csv(folder / "occlusion.csv")
-                rows += [(dataset, variant, seed, f"occlusion:{r.occlusion}", r.P1_mm) for r in occlusion.itertuples()]
-                if dataset == "human36m":
-                    actions = pd.read_csv(folder / "actions.csv")
-                    rows += [(dataset, variant, seed, f"action:{r.action}", r.p1) for r in actions.itertuples()]
-    return pd.DataFrame(rows, columns=["dataset", "variant", "seed", "metric", "value"])
+    min_subjects: int = 2
+    """… and at least this many subjects: of one alone, a verb cannot be told from a person."""
+    declared: list[str] = field(default_factory=list)
+    """Occlusions of `evaluate` named before anything was trained: those that the first lines speak of."""
 
 
 def spread(scores: pd.DataFrame, axes: dict[str, Any]) -> str:
@@ -93,179 +78,57 @@ def protocols(profile: str, axes: dict[str, Any]) -> str:
     return text + (" Scores under exact do not compare with quoted ones." if "exact" in named else "")
 
 
-def listing(
-    scores: pd.DataFrame, axes: dict[str, Any], name: str, title: str, prefix: str, datasets: list[str]
-) -> Table:
-    """A table of every metric that starts with ``prefix``: a row a variant, a column a data set and metric."""
-    chosen = scores[scores.metric.str.startswith(prefix) & scores.dataset.isin(datasets)]
-    keys = list(dict.fromkeys(zip(chosen.dataset, chosen.metric, strict=True)))
-    labels = [f"{d}: {m.removeprefix(prefix)}" if len(datasets) > 1 else m.removeprefix(prefix) for d, m in keys]
-    rows = [
-        [tables.CONFIGURATIONS.get(v, v), *(tables.cell(scores, d, v, m) for d, m in keys)] for v in axes["variants"]
-    ]  # fmt: skip
-    return Table(name, title, ["Configuration", *labels], [Block("", rows)], [])
-
-
-def embedding_scores(profile: str, axes: dict[str, Any]) -> pd.DataFrame:
-    """Retrieval and recognition scores of all pretrained cells, in `collect`'s form (dataset ``embeddings``)."""
-    rows = []
-    for variant in axes["variants"]:
-        for seed in axes["seeds"]:
-            metrics = json.loads((layout.embedded(profile, variant, seed) / "metrics.json").read_text(encoding="utf-8"))
-            rows += [("embeddings", variant, seed, f"embed:{name}", float(value)) for name, value in metrics.items()]
-    return pd.DataFrame(rows, columns=["dataset", "variant", "seed", "metric", "value"])
-
-
 def read_labels(path: Path) -> pd.DataFrame:
     """Stage `pair`'s table of counts; a label may read "none" or "null"."""
     return pd.read_csv(path, dtype={"label": "str", "kind": "str"}, keep_default_na=False)
 
 
-def labels_table(labels: pd.DataFrame, profile: str) -> Table:
-    """How unevenly the pairs are spread over the labels: a row for all, one for each kind."""
-    columns = ["Labels", "Pairs", "Different labels", "Most frequent label, %", "Ten most frequent, %",
-               "Labels that have half of the pairs", "Labels that occur once"]  # fmt: skip
-    rows = [
-        [kind, *(f"{n[name]:.1f}" if name.startswith("top") else str(n[name])
-                 for name in ("pairs", "labels", "top1", "top10", "half", "once"))]
-        for kind, n in figures.imbalance(labels).items()
-    ]  # fmt: skip
-    notes = [f"Pairs of all splits; % of the row's pairs. Every label's count: data/{profile}/pairs/labels.csv."]
-    return Table("labels", "How unbalanced the labels are.", columns, [Block("", rows)], notes)
-
-
-def labels_picture(folder: Path, labels: pd.DataFrame, profile: str) -> Figure:
-    """The same as a picture."""
-    numbers = figures.labels_figure(folder / "labels.png", labels)
-    caption = (
-        f"{numbers}. Pairs of all splits. Left: every label by its rank, both axes logarithmic; right: the most "
-        f"frequent actions by name. Every label's count: data/{profile}/pairs/labels.csv."
-    )
-    return Figure("labels.png", "How often each label occurs", caption)
-
-
-def figure4(folder: Path, profile: str, axes: dict[str, Any], config: ReportConfig) -> Figure | None:
-    """t-SNE of held-out labelled clips: the baseline's average pooling against LangPose's global representation."""
-    if not {OURS, BASELINE} <= set(axes["variants"]):
-        return None
-    seed = axes["seeds"][0]
-    ours = np.load(layout.embedded(profile, OURS, seed) / "embeddings.npz", allow_pickle=False)
-    base = np.load(layout.embedded(profile, BASELINE, seed) / "embeddings.npz", allow_pickle=False)
-    _, first = np.unique(ours["pair"], return_index=True)  # one clip a labelled stretch
-    names, counts = np.unique(ours["verb"][first], return_counts=True)
-    kept = [n for n, c in zip(names, counts, strict=True) if n in config.verbs and c >= config.min_clips]
-    if len(kept) < 2:
-        return None
-    chosen = first[np.isin(ours["verb"][first], kept)]
-    groups = [
-        ("(a) baseline, average pooling", base["average"][chosen]),
-        ("(b) LangPose, <POSE> token", ours["pose"][chosen]),
-    ]
-    numbers = figures.tsne_figure(
-        folder / "figure4.png", groups, ours["verb"][chosen].tolist(), ours["recording"][chosen], seed=0
-    )
-    with replacing(folder / "figure4.json") as temporary:
-        temporary.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
-    caption = (
-        f"t-SNE of global pose embeddings of {len(chosen)} labelled clips of subjects outside pretraining, seed "
-        f"{seed}; verbs of section 4.3 that at least {config.min_clips} such clips show. The numbers are computed on "
-        "the full embeddings, not on the picture; purity is of neighbours from other recordings."
-    )
-    return Figure("figure4.png", "Figure 4. Global representations by verb", caption)
-
-
-def figure5(folder: Path, profile: str, axes: dict[str, Any]) -> Figure | None:
-    """The same frames from LangPose, the baseline and the 2D input, chosen by a rule."""
-    if not {OURS, BASELINE} <= set(axes["variants"]) or "human36m" not in axes["datasets"]:
-        return None
-    seed = axes["seeds"][0]
-    data = open_split(layout.lifting(profile, "human36m"), "test")
-    assert data.joints_mm is not None
-    truth = np.asarray(data.joints_mm, dtype=np.float64)
-
-    def poses(variant: str) -> np.ndarray:
-        file = layout.evaluated(profile, "human36m", variant, seed) / "predictions.npz"
-        return np.load(file, allow_pickle=False)["joints_mm"].astype(np.float64)
-
-    ours, baseline = poses(OURS), poses(BASELINE)
-    scored = np.flatnonzero(np.isfinite(ours).all((1, 2)) & np.isfinite(baseline).all((1, 2)))
-    sequence = np.repeat(np.arange(len(data.sequences)), data.sequences["frames"])[scored]
-    errors = [mpjpe(p[scored], truth[scored]) for p in (ours, baseline)]
-    rows = []
-    for name, index in figures.choose_frames(errors[0], errors[1], sequence):
-        frame, row = scored[index], data.sequences.iloc[sequence[index]]
-        rows.append(
-            {
-                "name": f"{name}\n{row.action}, S{row.subject}",
-                "ours": ours[frame], "baseline": baseline[frame], "truth": truth[frame],
-                "input": np.asarray(data.joints_2d[frame, :, :2]),
-                "confidence": np.asarray(data.joints_2d[frame, :, 2]),
-            }
-        )  # fmt: skip
-    figures.qualitative_figure(folder / "figure5.png", rows)
-    caption = (
-        f"Frames of the test set by rule: of every sequence the frame of median difference, of these the one where "
-        f"LangPose gains most on the baseline, the median one, and the one where it loses most (seed {seed}). Under "
-        "each pose its MPJPE."
-    )
-    return Figure("figure5.png", "Figure 5. The same frames, LangPose and baseline", caption)
-
-
-def pictures(
-    folder: Path, profile: str, axes: dict[str, Any], config: ReportConfig, scores: pd.DataFrame, labels: pd.DataFrame
-) -> list[Figure]:
-    """All figures of the page."""
-    found = [figure4(folder, profile, axes, config), figure5(folder, profile, axes)]
+def further_tables(
+    profile: str,
+    axes: dict[str, Any],
+    scores: pd.DataFrame,
+    differences: pd.DataFrame,
+    pretrained: pd.DataFrame,
+    labels: pd.DataFrame,
+    hard: list[str],
+    declared: list[str],
+) -> list[tables.Table]:
+    """Everything beyond the paper's tables, in the page's order."""
+    variants, found = axes["variants"], []
+    if OURS in variants:
+        primary = ["P1_mm", "P2_mm", "P3_mm", *(f"occlusion:{name}" for name in declared)]
+        found.append(listings.differences_table(differences, OURS, primary))
+    found += listings.occlusion_tables(scores, variants)
     if "human36m" in axes["datasets"]:
-        actions = sorted({m for m in scores.metric if m.startswith("action:")})
-        chosen = scores[scores.dataset == "human36m"]
-        series = []
-        for variant in (v for v in (BASELINE, OURS) if v in axes["variants"]):
-            mean = chosen[chosen.variant == variant].groupby("metric")["value"].mean()
-            series.append((tables.CONFIGURATIONS[variant], mean.reindex(actions).to_numpy()))
-        figures.bars_figure(folder / "actions.png", [a.removeprefix("action:") for a in actions], series)
-        found.append(Figure("actions.png", "Error per action", "P1 of every action, mean over seeds."))
-    curves = []
-    for variant in axes["variants"]:
-        history = pd.read_csv(layout.pretrained(profile, variant, axes["seeds"][0]) / "history.csv")
-        if "val_mpjpe" in history and variant != BASELINE:
-            done = history.dropna(subset=["val_mpjpe"])
-            curves.append((variant, done["step"].to_numpy(), done["val_mpjpe"].to_numpy()))
-    if curves:
-        figures.curves_figure(folder / "pretraining.png", curves, "validation MPJPE")
-        found.append(
-            Figure(
-                "pretraining.png",
-                "Pretraining",
-                "Validation error in pretraining, all variants under the same masks and noise (paper 3.2: 50/25/25).",
-            )
-        )
-    found.append(labels_picture(folder, labels, profile))
-    return [figure for figure in found if figure is not None]
+        visibility = pd.read_csv(layout.visible(profile, "human36m"), dtype={"action": "str"})
+        found += [listings.visibility_table(visibility, scores, hard), listings.joints_table(scores, variants)]
+    for dataset in axes["datasets"]:
+        found.append(listings.motion_table(scores, variants, dataset))
+    found += [listings.embedding_table(pretrained, variants), listings.completion_table(pretrained, variants)]
+    return [*found, listings.labels_table(labels, profile), *costs(profile, axes)]
+
+
+def costs(profile: str, axes: dict[str, Any]) -> list[tables.Table]:
+    """What a clip costs, with the times of reports/cost.json where it has this profile's sizes."""
+    model, values = params.section(profile, "model", LangPoseConfig), params.load(profile)["evaluate"]
+    entry = values[axes["datasets"][0]]
+    figures = json.loads(Path("reports/cost.json").read_text(encoding="utf-8"))
+    return [cost_table(model, entry["clip_len"], entry["flip"], figures)]
 
 
 def main(profile: str) -> None:
     config = params.section(profile, "report", ReportConfig)
     axes = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    scores = collect(profile, axes)
-    embedded = embedding_scores(profile, axes)
+    values = params.load(profile)
+    hard = values["evaluate"].get("human36m", {}).get("hard_actions", [])
+    sequences = results.read_sequences(profile, axes)
+    scores = results.collect(profile, axes, sequences)
+    differences = results.differences(sequences, hard)
+    pretrained, curves = results.pretrained_scores(profile, axes), results.curves(profile, axes)
     labels = read_labels(layout.data(profile) / "pairs" / "labels.csv")
-    hard = params.load(profile)["evaluate"].get("human36m", {}).get("hard_actions", [])
     inputs = manifest.digest(layout.data(profile) / layout.MANIFEST)
-    parameters = Path(f"profiles/{profile}.yaml").read_text(encoding="utf-8")
-    values = json.dumps(params.load(profile), sort_keys=True)  # a comment is no parameter
-    knobs = hashlib.sha256(values.encode()).hexdigest()[:12]
+    knobs = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]  # a comment is no parameter
     notes = [steps(profile, axes), spread(scores, axes), protocols(profile, axes)]
-    if config.warning:
-        notes.append(config.warning)
-    notes.append(f"Profile {profile}, inputs {inputs}, parameters {knobs}.")
-    built = tables.build(scores, profile, axes["variants"], notes, hard)
-    listings = [
-        listing(scores, axes, "occlusion", "P1 under occlusion, mm", "occlusion:", axes["datasets"]),
-        listing(embedded, axes, "embeddings", "Retrieval and recognition on subjects outside pretraining", "embed:",
-                ["embeddings"]),
-        labels_table(labels, profile),
-    ]  # fmt: skip
     facts = {
         "profile": profile,
         "data": config.data,
@@ -278,11 +141,36 @@ def main(profile: str) -> None:
         "protocol": notes[2],
         "made by": f"make repro PROFILE={profile}",
     }
+    if config.warning:
+        notes.append(config.warning)
+    notes.append(f"Profile {profile}, inputs {inputs}, parameters {knobs}.")
+    paper_tables = tables.build(scores, profile, axes["variants"], notes, hard, differences)
+    more = further_tables(profile, axes, scores, differences, pretrained, labels, hard, config.declared)
+    occlusion = pictures.occlusion_charts(scores, axes["variants"])
+    training = pictures.training_charts(curves, axes["variants"])
+    poses = pictures.LiftedTest.of(profile, axes)
     with replacing_folder(layout.report(profile)) as folder:
-        write_tables(folder, [*built, *listings])
-        scores.to_csv(folder / "scores.csv", index=False, lineterminator="\n")
-        drawn = pictures(folder, profile, axes, config, scores, labels)
-        write_page(folder, config.title, config.data, config.warning, facts, parameters, built, drawn, listings)
+        write_tables(folder, [*paper_tables, *more])
+        for name, frame in (("scores", scores), ("differences", differences), ("pretrained", pretrained),
+                            ("curves", curves), ("pretraining", results.pretraining_columns(curves)),
+                            ("actions", results.action_columns(scores))):  # fmt: skip
+            frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        for name, charts in (("occlusion", occlusion), ("training", training)):
+            if charts:
+                charts_figure(folder / f"{name}.png", charts)
+        drawn = [
+            pictures.figure4(folder, profile, axes, config.verbs, config.min_clips, config.min_subjects),
+            pictures.figure5(folder, poses, axes["seeds"][0]) if poses else None,
+            pictures.actions_picture(folder, scores, axes["variants"]) if "human36m" in axes["datasets"] else None,
+            pictures.labels_picture(folder, labels, profile),
+        ]
+        write_page(folder, Page(
+            title=config.title, lead=config.data, warning=config.warning,
+            answer=findings.answer(differences, OURS, config.declared), facts=facts,
+            parameters=Path(f"profiles/{profile}.yaml").read_text(encoding="utf-8"), tables=paper_tables,
+            figures=[figure for figure in drawn if figure], charts=[*occlusion, *training], listings=more,
+            clips=pictures.player_clips(poses) if poses else [],
+        ))  # fmt: skip
 
 
 if __name__ == "__main__":
