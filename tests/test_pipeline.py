@@ -41,9 +41,7 @@ def test_the_layout_names_the_paths_that_dvc_tracks():
     assert outputs("finetune_few") == [layout.finetuned("P", "D", "V", 0, few=True).as_posix()]
     assert outputs("visibility") == [layout.visible("P", "D").as_posix()]
     assert {str(Path(o).parent) for o in outputs("evaluate")} == {str(layout.evaluated("P", "D", "V", 0))}
-    assert {str(Path(o).parent) for o in outputs("evaluate_few")} == {
-        str(layout.evaluated("P", "D", "V", 0, few=True))
-    }
+    assert {str(Path(o).parent) for o in outputs("evaluate_few")} == {str(layout.evaluated("P", "D", "V", 0, few=True))}
     assert {str(Path(o).parent) for o in outputs("complete")} == {str(layout.completed("P", "V", 0))}
     assert {str(Path(o).parent) for o in outputs("embed")} == {str(layout.embedded("P", "V", 0))}
     assert outputs("report") == [layout.report("P").as_posix()]
