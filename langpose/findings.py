@@ -55,6 +55,8 @@ def _verdict(row: object) -> str:
 
 
 def _whole(rows: pd.DataFrame) -> str:
+    if (rows.seeds == 1).any():
+        return "One seed cannot tell"
     better, worse = (rows.certain & (rows.value < 0)).sum(), (rows.certain & (rows.value > 0)).sum()
     if better and not worse:
         return "Yes, on every set" if better == len(rows) else f"On {better} of {len(rows)} sets"

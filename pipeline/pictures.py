@@ -165,7 +165,8 @@ def training_charts(curves: pd.DataFrame, variants: Sequence[str]) -> list[Chart
     """Validation error over training: base, pretraining, fine-tuning on each data set."""
     names = {"base": "Base", "pretrain": "Pretraining", "finetune": "Fine-tuning"}
     charts = []
-    for (stage, dataset), part in curves.groupby(["stage", "dataset"], sort=False):
+    order = curves.assign(place=curves["stage"].map(list(names).index))
+    for (_, stage, dataset), part in order.groupby(["place", "stage", "dataset"], sort=True):
         where = f": {NAMES[dataset]}" if dataset else ""
         lines = _lines(part, ["base", *variants], "step", "val_mpjpe")
         caption = {

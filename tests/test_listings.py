@@ -46,6 +46,7 @@ def test_the_first_lines_name_the_trained_baseline_the_occlusions_and_how_sure()
 
 def test_a_single_seed_is_called_a_check():
     lines = findings.answer(pd.DataFrame([difference(-3.0, -5.0, -1.0, seeds=1)]), "mmm_map", [])
+    assert "Does language help? One seed cannot tell: Human3.6M P1 -3.0 mm" in lines[0]
     assert "one seed: a check of the pipeline only" in lines[-1]
 
 

@@ -1,271 +1,33 @@
-"""The report's page: what is in the file, and what it does in a browser when somebody uses it."""
+"""The report's page in a browser: what it does when somebody uses it."""
 
-import base64
-import json
 import os
-import re
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from langpose import player
 from langpose.metrics import mpjpe
-from langpose.report import CONTRAST, PAPERS, Chart, Figure, Line, Page, _colours, _luminance, _rgb, write_page
-from langpose.tables import Block, Table
-
-HOSTILE = '</script><script>document.title="owned"</script><!-- <b>&amp;\u2028 "\' {{ 7*7 }}'
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+from langpose.report import PAPERS, Chart, Line, _rgb
+from tests.pages import (
+    CHARTS,
+    CLIPS,
+    HOSTILE,
+    NAMES,
+    PAGE,
+    RANKED,
+    column,
+    frame,
+    limbs,
+    millimetres,
+    numbers,
+    series,
+    set_range,
+    shown_clip,
+    until,
+    write,
 )
-STANDING = np.array([
-    [0, 0, 0], [-130, 0, 0], [-140, 430, 0], [-140, 860, 0], [130, 0, 0], [140, 430, 0], [140, 860, 0], [0, -230, 0],
-    [0, -470, 0], [0, -560, -30], [0, -680, 0], [170, -450, 0], [210, -180, 0], [220, 60, 0], [-170, -450, 0],
-    [-210, -180, 0], [-220, 60, 0],
-], dtype=np.float64)  # fmt: skip
-"""(17, 3) mm: a person who faces the camera; x right, y down, z away."""
-
-
-def walking(frames, rate_hz, pace=1.0):
-    """(F, 17, 3) mm, root-relative camera frame: STANDING with swinging arms and legs, turning slowly."""
-    t = np.arange(frames) / rate_hz
-    pose = np.repeat(STANDING[None], frames, 0)
-    for joints, sign in (((2, 3), 1), ((5, 6), -1), ((12, 13), 0.8), ((15, 16), -0.8)):
-        angle = sign * 0.5 * np.sin(2 * np.pi * pace * t)
-        pivot = STANDING[{2: 1, 5: 4, 12: 11, 15: 14}[joints[0]]]
-        for joint in joints:
-            down = STANDING[joint, 1] - pivot[1]
-            pose[:, joint, 1] = pivot[1] + down * np.cos(angle)
-            pose[:, joint, 2] = -down * np.sin(angle)
-    turn = 0.6 + 0.5 * np.sin(0.7 * t)
-    x, z = pose[..., 0].copy(), pose[..., 2].copy()
-    pose[..., 0] = x * np.cos(turn)[:, None] + z * np.sin(turn)[:, None]
-    pose[..., 2] = z * np.cos(turn)[:, None] - x * np.sin(turn)[:, None]
-    return pose
-
-
-def make_clip(name, action, ours_off, baseline_off, frames=40, rate_hz=20.0, subject="S9", seed=0):
-    """A clip whose models err by about so many mm a coordinate; some joints are hidden or unsure."""
-    rng = np.random.default_rng(seed)
-    truth = walking(frames, rate_hz, pace=0.6 + 0.2 * seed)
-
-    def near(size):
-        drift = np.cumsum(rng.normal(size=truth.shape), 0)
-        drift = (drift - drift.mean(0)) / drift.std()
-        found = truth + size * drift
-        return found - found[:, :1]
-
-    ours, baseline = near(ours_off), near(baseline_off)
-    image = np.zeros((frames, 17, 3))
-    image[..., :2] = truth[..., :2] / 3000 + np.linspace(-0.3, 0.3, frames)[:, None, None] * [1, 0]
-    image[..., 2] = 0.9
-    image[frames // 4 : frames // 2, 15:17, 2] = 0
-    image[frames // 2 : frames // 2 + 5, 3, 2] = 0.2
-    gain = float((mpjpe(baseline, truth) - mpjpe(ours, truth)).mean())
-    return player.Clip(name, action, subject, rate_hz, gain, image, ours, baseline, truth)
-
-
-CLIPS = [
-    make_clip("walk_01", "Walk", 20, 45, seed=0),
-    make_clip("walk_02", "Walk", 30, 32, seed=1),
-    make_clip("walk_03", "Walk", 40, 25, seed=2),
-    make_clip("jump_01", "Jump", 25, 34, seed=3),
-    make_clip("jump_02", "Jump", 60, 30, seed=4),
-]
-RANKED = sorted(CLIPS, key=lambda clip: -clip.gain_mm)
-SHARES = [0, 10, 20, 30, 40, 50]
-NAMES = ["Baseline", "Baseline + MMM", "MMM + MAP (LangPose)"]
-CHARTS = [
-    Chart(
-        f"P1 under occlusion: {what}", "Mean over 3 seeds; band: lowest to highest.", "share hidden, %", "P1, mm",
-        [
-            Line(name, SHARES, [80 + i + s * (3 - i / 2) for s in SHARES], [78 + i + s * (2.8 - i / 2) for s in SHARES],
-                 [82 + i + s * (3.2 - i / 2) for s in SHARES])
-            for i, name in enumerate(NAMES)
-        ],
-    )
-    for what in ("joints", "frames")
-] + [
-    Chart(
-        "Fine-tuning", "Validation error.", "step", "validation MPJPE, mm",
-        [Line(name, list(range(250, 12250, 250)), [90 + 200 / (1 + s / 9) + i for s in range(48)])
-         for i, name in enumerate(NAMES[1:])],
-    )
-]  # fmt: skip
-TABLE = Table(
-    "table1", "Table 1. Errors in mm.", ["Method", "Walk", "P1 ↓"],
-    [
-        Block("", [["Baseline", "86.9 ± 8.1", "81.5 ± 0.3"], ["LangPose", "—", "9.2 ± 1.1"],
-                   ["MTL", "100.1", "—"], ["More steps", "−3.5 ± 0.2", "79.0"]]),
-        Block("quoted from the paper", [["Someone [1]", "45.0", "40.1"], ["Others [2]", "5.0", "41.0"]]),
-    ],
-    ["P1 is MPJPE."],
-)  # fmt: skip
-WIDE = Table("occlusion", "P1 under occlusion, mm", ["Configuration", *(f"human36m: window:0.{i}" for i in range(3))],
-             [Block("", [["MMM + MAP (LangPose)", *["156.9 ± 5.6"] * 3]])], [])  # fmt: skip
-PAGE = Page(
-    title="LangPose: synthetic page", lead="Synthetic motion, one subject.", warning="Numbers of a test.",
-    answer=["Language helps by 0.3 ± 1.1 mm: not more than chance.", "Most under hidden arms.", "Two seeds."],
-    facts={"profile": "test", "inputs": "0123456789abcdef" * 4}, parameters="train:\n  steps: 3  # <few>\n",
-    tables=[TABLE], figures=[Figure("one.png", "Figure 4. One", "A picture.")], charts=CHARTS, listings=[WIDE],
-    clips=CLIPS,
-)  # fmt: skip
-
-
-def write(folder, page=PAGE):
-    folder.mkdir(exist_ok=True)
-    (folder / "one.png").write_bytes(PIXEL)
-    write_page(folder, page)
-    return folder / "index.html"
-
-
-# The file -------------------------------------------------------------------------------------------------------------
-
-
-class Parsed(HTMLParser):
-    """Tags, ids, texts of scripts and all text of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.ids, self.scripts, self.text, self.references = [], [], [], "", []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.ids += [value for name, value in attrs if name == "id"]
-        self.references += [value for name, value in attrs if name in ("src", "href")]
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_data(self, data):
-        if self.tags[-1:] == ["script"]:
-            self.scripts[-1] += data
-        self.text += data
-
-
-def test_the_page_is_one_file_that_fits_and_needs_nothing_else(tmp_path):
-    clips = [make_clip(f"clip_{i}", "Walk", 20, 30, frames=250, rate_hz=25, seed=i) for i in range(24)]
-    file = write(tmp_path, replace(PAGE, clips=clips))
-    assert file.stat().st_size < 5 * 2**20
-    parsed = Parsed(file.read_text(encoding="utf-8"))
-    assert "link" in parsed.tags  # the empty icon, which keeps a browser from asking for one
-    assert not [r for r in parsed.references if not r.startswith(("#", "data:"))]
-    assert not re.search(r"@import|url\(", file.read_text(encoding="utf-8"))
-    assert {r[1:] for r in parsed.references if r.startswith("#")} <= set(parsed.ids)
-    assert len(parsed.ids) == len(set(parsed.ids))
-
-
-def test_the_same_data_give_the_same_bytes(tmp_path):
-    assert write(tmp_path / "a").read_bytes() == write(tmp_path / "b").read_bytes()
-
-
-def test_a_hostile_name_stays_text(tmp_path):
-    hostile = replace(
-        PAGE, title=HOSTILE, lead=HOSTILE, warning=HOSTILE, answer=[HOSTILE], facts={HOSTILE: HOSTILE},
-        parameters=HOSTILE, figures=[Figure("one.png", HOSTILE, HOSTILE)],
-        tables=[Table("t", HOSTILE, [HOSTILE, HOSTILE], [Block(HOSTILE, [[HOSTILE, HOSTILE]])], [HOSTILE])],
-        charts=[Chart(HOSTILE, HOSTILE, HOSTILE, HOSTILE, [Line(HOSTILE, [1, 2], [3, 4])])],
-        clips=[replace(CLIPS[0], name=HOSTILE, action=HOSTILE, subject=HOSTILE)],
-    )  # fmt: skip
-    plain, parsed = (Parsed(write(tmp_path, page).read_text(encoding="utf-8")) for page in (PAGE, hostile))
-    assert plain.tags.count("script") == parsed.tags.count("script") == 4
-    assert parsed.tags.count("b") == 0
-    assert parsed.text.count(HOSTILE) >= 15  # as it is, everywhere it is shown
-    chart_data, player_data = map(json.loads, parsed.scripts[:2])
-    assert chart_data[0]["title"] == chart_data[0]["lines"][0]["name"] == HOSTILE
-    assert player_data["clips"][0]["name"] == player_data["clips"][0]["action"] == HOSTILE
-
-
-def test_an_empty_part_is_left_out_with_its_link(tmp_path):
-    bare = Page("Title", "Lead.", "", [], {"profile": "test"}, "", [])
-    text = write(tmp_path, bare).read_text(encoding="utf-8")
-    parsed = Parsed(text)
-    assert parsed.ids == ["made"]
-    assert [r for r in parsed.references if r.startswith("#")] == ["#made"]
-    assert 'type="application/json"' not in text
-
-
-def test_clips_come_back_within_rounding():
-    content = json.loads(player.to_json(CLIPS))
-    assert content["skeleton"]["limbs"][0] == [0, 1] and len(content["skeleton"]["limbs"]) == 16
-    for clip, packed in zip(CLIPS, content["clips"], strict=True):
-
-        def ints(name, dtype="<i2", packed=packed):
-            return np.frombuffer(base64.b64decode(packed[name]), dtype).reshape(packed["frames"], 17, -1)
-
-        for name in ("ours", "baseline", "truth"):
-            np.testing.assert_allclose(ints(name), getattr(clip, f"{name}_mm"), rtol=0, atol=0.5)
-        np.testing.assert_allclose(ints("image") / content["image_units"], clip.input_2d[..., :2], rtol=0, atol=5e-5)
-        np.testing.assert_allclose(ints("confidence", "u1")[..., 0] / 255, clip.input_2d[..., 2], rtol=0, atol=1 / 255)
-        assert (packed["name"], packed["rate_hz"], packed["gain_mm"]) == (clip.name, clip.rate_hz, clip.gain_mm)
-
-
-def test_a_confidence_of_almost_nothing_is_not_packed_as_hidden():
-    image = CLIPS[0].input_2d.copy()
-    image[0, 0, 2] = 1e-4
-    packed = json.loads(player.to_json([replace(CLIPS[0], input_2d=image)]))["clips"][0]
-    assert base64.b64decode(packed["confidence"])[0] == 1
-
-
-def test_a_joint_far_outside_the_image_stays_outside():
-    packed = json.loads(player.to_json([replace(CLIPS[0], input_2d=with_value(CLIPS[0].input_2d, 1e6))]))["clips"][0]
-    image = np.frombuffer(base64.b64decode(packed["image"]), "<i2").reshape(-1, 17, 2)
-    assert image[7, 3, 1] == 32767
-
-
-def with_value(array, value):
-    changed = array.copy()
-    changed[7, 3, 1] = value
-    return changed
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"ours_mm": with_value(CLIPS[0].ours_mm, np.nan)}, r"ours_mm has 1 of 40 frames .* first is 7"),
-        ({"baseline_mm": with_value(CLIPS[0].baseline_mm, np.inf)}, "baseline_mm has 1 of 40 frames"),
-        ({"truth_mm": CLIPS[0].truth_mm[:, :16]}, r"truth_mm has shape \(40, 16, 3\); expected \(40, 17, 3\)"),
-        ({"ours_mm": CLIPS[0].ours_mm[1:]}, r"ours_mm has shape \(39, 17, 3\)"),
-        ({"input_2d": CLIPS[0].input_2d[..., :2]}, r"input_2d has shape \(40, 17, 2\)"),
-        ({"input_2d": CLIPS[0].input_2d * 2}, "confidences run from 0 to 1.8"),
-        ({"ours_mm": with_value(CLIPS[0].ours_mm, 40000)}, "ours_mm reaches 40000"),
-        ({"truth_mm": CLIPS[0].truth_mm[:0]}, "no frames"),
-        ({"rate_hz": 0.0}, "rate_hz is 0.0"),
-        ({"gain_mm": float("nan")}, "gain_mm is nan"),
-    ],
-)
-def test_a_clip_that_cannot_be_played_is_refused_by_name(changes, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        player.to_json([replace(CLIPS[0], **changes)])
-    assert "walk_01" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (Line("a", [], []), "no points"),
-        (Line("a", [1, 2], [1]), "y has 1 values, x has 2"),
-        (Line("a", [1, 2], [1, float("nan")]), "y has values that are not finite"),
-        (Line("a", [2, 1], [1, 2]), "x does not rise"),
-        (Line("a", [1, 2], [1, 2], low=[0, 1]), "needs low and high"),
-    ],
-)
-def test_a_line_that_cannot_be_drawn_is_refused_by_name(tmp_path, line, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        write(tmp_path, replace(PAGE, charts=[Chart("Curve", "", "", "", [line])]))
-    assert "chart 'Curve', line 'a'" in str(caught.value)
-
-
-@pytest.mark.parametrize(("mode", "paper"), PAPERS.items())
-def test_every_line_and_limb_can_be_told_from_the_paper(mode, paper):
-    for colour in _colours(mode).values():
-        light, dark = sorted((_luminance(_rgb(c)) for c in (colour, paper)), reverse=True)
-        assert colour == paper or (light + 0.05) / (dark + 0.05) >= CONTRAST[mode]
-
-
-# In a browser ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -315,45 +77,6 @@ def visit(browser, address):
     for context in contexts:
         context.close()
     assert complaints == []
-
-
-def frame(page):
-    return int(page.input_value("#frame"))
-
-
-def until(page, condition):
-    """Wait until an expression holds; the page's own policy forbids Playwright's way, which evaluates strings."""
-    waiting = "await new Promise(done => setTimeout(done, 10)); if (performance.now() > end) throw Error('too long');"
-    page.evaluate(f"async () => {{ const end = performance.now() + 2e4; while (!({condition})) {{ {waiting} }} }}")
-
-
-def shown_clip(page):
-    return page.evaluate("document.querySelector('#clip').selectedOptions[0].textContent")
-
-
-def numbers(page):
-    """The line of numbers under the player: {name: text}."""
-    rows = page.locator("#numbers span").all_inner_texts()
-    names = ("Frame", "LangPose", "Baseline", "Gain in this frame", "Gain over the clip")
-    return {name: row.removeprefix(name).strip() for name, row in zip(names, rows, strict=True)}
-
-
-def millimetres(text):
-    return float(text.removesuffix(" mm").replace("−", "-"))
-
-
-def limbs(page, source):
-    """The coordinates of a panel's lines, as drawn."""
-    return page.eval_on_selector_all(
-        f'[data-source="{source}"] .limb',
-        "lines => lines.map(l => ['x1', 'y1', 'x2', 'y2'].map(a => +l.getAttribute(a)))",
-    )
-
-
-def set_range(page, selector, value):
-    page.eval_on_selector(
-        selector, "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value
-    )
 
 
 def test_nothing_plays_by_itself_and_the_median_is_shown_first(visit):
@@ -579,13 +302,6 @@ def test_a_click_on_the_error_curves_seeks(visit):
     assert page.locator(".errors path.line").count() == 2
 
 
-def column(page, index, block=0):
-    return page.eval_on_selector_all(
-        f"#tables tbody:nth-of-type({block + 1}) tr:not(.heading)",
-        f"rows => rows.map(r => r.cells[{index}].textContent)",
-    )
-
-
 def test_tables_sort_by_number_with_what_is_missing_last(visit):
     page = visit()
     heads = page.locator("#tables thead th")
@@ -606,10 +322,6 @@ def test_tables_sort_by_number_with_what_is_missing_last(visit):
     heads.nth(0).locator("button").focus()
     page.keyboard.press("Space")
     assert column(page, 0) == ["Baseline", "LangPose", "More steps", "MTL"]
-
-
-def series(page, chart=0):
-    return page.eval_on_selector_all(f".chart:nth-of-type({chart + 1}) .series", "all => all.map(g => g.dataset.name)")
 
 
 def test_legend_entries_hide_and_show_their_lines(visit):
