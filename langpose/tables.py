@@ -165,7 +165,7 @@ def _rows(variants: Sequence[str], present: Sequence[str], make: Callable[[str],
 
 DIFFERENCES = (
     "Δ is the row less the baseline, mean over seeds, in brackets its 95 % interval by a paired bootstrap over test "
-    "recordings (all cameras of one together); it says nothing of other seeds: differences.csv has both intervals."
+    "recordings (all cameras of one together); it says nothing of other seeds or people: differences.csv has both."
 )
 
 

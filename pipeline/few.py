@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from langpose.robustness import parse
+
 
 @dataclass(frozen=True)
 class FewConfig:
@@ -15,3 +17,5 @@ class FewConfig:
     def __post_init__(self) -> None:
         if not 0 < self.fraction < 1:
             raise ValueError(f"fraction is {self.fraction}; expected more than 0 and less than 1")
+        for occlusion in self.occlusions:
+            parse(occlusion)

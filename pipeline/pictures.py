@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from langpose import figures
-from langpose.lifting_sets import LiftingSplit, open_split
+from langpose.lifting_sets import LiftingSplit, model_inputs, open_split
 from langpose.listings import NAMES
 from langpose.metrics import mpjpe
 from langpose.player import Clip
@@ -40,7 +40,7 @@ def figure4(
     counts = shown.agg(["size", "nunique"])
     enough = counts[(counts["size"] >= min_clips) & (counts["nunique"] >= min_subjects)].index
     kept = [verb for verb in verbs if verb in enough]
-    if len(kept) < 2:
+    if len(kept) < 2 or counts.loc[kept, "size"].sum() < 4:
         return None
     chosen = first[np.isin(ours["verb"][first], kept)]
     groups = [
@@ -64,7 +64,8 @@ def figure4(
 class LiftedTest:
     """Human3.6M's test set with the predictions of LangPose and of the baseline, one seed of both."""
 
-    def __init__(self, profile: str, seed: int) -> None:
+    def __init__(self, profile: str, seed: int, input_2d: str) -> None:
+        self.input_2d = input_2d
         self.data: LiftingSplit = open_split(layout.lifting(profile, "human36m"), "test")
         assert self.data.joints_mm is not None
         self.truth = np.asarray(self.data.joints_mm, dtype=np.float64)
@@ -79,11 +80,15 @@ class LiftedTest:
         self.row = np.repeat(np.arange(len(self.data.sequences)), self.data.sequences["frames"])
 
     @classmethod
-    def of(cls, profile: str, axes: Mapping[str, Any]) -> "LiftedTest | None":
+    def of(cls, profile: str, axes: Mapping[str, Any], input_2d: str) -> "LiftedTest | None":
         """None where the grid lacks the data set or one of the two."""
         if not {OURS, BASELINE} <= set(axes["variants"]) or "human36m" not in axes["datasets"]:
             return None
-        return cls(profile, axes["seeds"][0])
+        return cls(profile, axes["seeds"][0], input_2d)
+
+    def seen(self, frames: np.ndarray) -> np.ndarray:
+        """What the models saw: ``frames`` (n,) → (n, 17, 3) x, y, confidence."""
+        return model_inputs(self.data, frames, self.input_2d)
 
 
 def figure5(folder: Path, poses: LiftedTest, seed: int) -> Figure:
@@ -97,8 +102,8 @@ def figure5(folder: Path, poses: LiftedTest, seed: int) -> Figure:
             {
                 "name": f"{name}\n{row.action}, S{row.subject}",
                 "ours": poses.ours[frame], "baseline": poses.baseline[frame], "truth": poses.truth[frame],
-                "input": np.asarray(data.joints_2d[frame, :, :2]),
-                "confidence": np.asarray(data.joints_2d[frame, :, 2]),
+                "input": poses.seen(frame[None])[0, :, :2],
+                "confidence": poses.seen(frame[None])[0, :, 2],
             }
         )  # fmt: skip
     figures.qualitative_figure(folder / "figure5.png", rows)
@@ -128,7 +133,7 @@ def player_clips(poses: LiftedTest, most: int = 24) -> list[Clip]:
         errors = [mpjpe(p[chosen], poses.truth[chosen]).mean() for p in (poses.baseline, poses.ours)]
         clips.append(Clip(
             name=str(row.sequence), action=str(row.action), subject=f"S{row.subject}", rate_hz=row.rate_hz / step,
-            gain_mm=float(errors[0] - errors[1]), input_2d=np.asarray(poses.data.joints_2d[chosen]),
+            gain_mm=float(errors[0] - errors[1]), input_2d=poses.seen(chosen),
             ours_mm=poses.ours[chosen], baseline_mm=poses.baseline[chosen], truth_mm=poses.truth[chosen],
         ))  # fmt: skip
     order = sorted(range(len(clips)), key=lambda i: (-clips[i].gain_mm, i))
@@ -194,14 +199,16 @@ def _lines(table: pd.DataFrame, variants: Sequence[str], x: str, y: str) -> list
     return lines
 
 
-def actions_picture(folder: Path, scores: pd.DataFrame, variants: Sequence[str]) -> Figure:
-    """P1 of every action, baseline and LangPose."""
+def actions_picture(folder: Path, scores: pd.DataFrame, variants: Sequence[str]) -> Figure | None:
+    """P1 of every action, baseline and LangPose; None where the grid has neither, or no actions."""
     chosen = scores[(scores.dataset == "human36m") & scores.metric.str.startswith("action:")]
     actions = sorted(chosen["metric"].unique())
     series = []
     for variant in (v for v in (BASELINE, OURS) if v in variants):
         mean = chosen[chosen.variant == variant].groupby("metric")["value"].mean()
         series.append((CONFIGURATIONS[variant], mean.reindex(actions).to_numpy()))
+    if not series or not actions:
+        return None
     figures.bars_figure(folder / "actions.png", [a.removeprefix("action:") for a in actions], series)
     return Figure("actions.png", "Error per action", "P1 of every action, mean over seeds.")
 

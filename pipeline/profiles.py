@@ -18,7 +18,8 @@ def sections() -> dict[str, Any]:
     from langpose.tasks import BaseConfig, FinetuneConfig, PretrainConfig, Variant
     from pipeline.few import FewConfig
     from pipeline.reproduce import Axes
-    from pipeline.stages import check, complete, convert, embed, evaluate, film, report
+    from pipeline.scoring import CONFIGS
+    from pipeline.stages import check, complete, convert, embed, film, report
 
     return {
         "axes": Axes, "synthesize": SynthesizeConfig, "download": DownloadConfig, "film": film.Film,
@@ -26,7 +27,7 @@ def sections() -> dict[str, Any]:
         "model": LangPoseConfig, "base": BaseConfig, "pretrain": PretrainConfig, "embed": embed.EmbedConfig,
         "few": FewConfig, "complete": complete.CompleteConfig, "report": report.ReportConfig,
         "variants": {"*": Variant}, "convert": {"*": convert.ConvertConfig}, "finetune": {"*": FinetuneConfig},
-        "evaluate": evaluate.CONFIGS,
+        "evaluate": CONFIGS,
     }  # fmt: skip
 
 

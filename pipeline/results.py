@@ -66,7 +66,7 @@ def collect(profile: str, axes: Mapping[str, Any], sequences: Sequences) -> pd.D
             joints = pd.read_csv(place / "joints.csv", keep_default_na=False)
             rows += [(*cell, f"joint:{name}", part["p1"].mean()) for name, part in joints.groupby("joint", sort=False)]
             if by_action(dataset):
-                actions = pd.read_csv(place / "actions.csv")
+                actions = pd.read_csv(place / "actions.csv", keep_default_na=False)
                 rows += [(*cell, f"action:{r.action}", r.p1) for r in actions.itertuples()]
     return pd.DataFrame(rows, columns=["dataset", "variant", "seed", "metric", "value"])
 

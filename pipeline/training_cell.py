@@ -69,18 +69,25 @@ def shared_out(config: TrainingConfig) -> bool:
 
 
 def run(
-    out: Path, task: Task, config: TrainingConfig, seed: int, parameters: Mapping[str, Any], inputs: Sequence[Path]
+    out: Path,
+    task: Task,
+    config: TrainingConfig,
+    seed: int,
+    parameters: Mapping[str, Any],
+    inputs: Sequence[Path],
+    code: Sequence[Path] = (),
 ) -> pd.DataFrame:
     """Train, continuing what an earlier start of the same run left below work/; a divergence ends the program.
 
-    ``parameters`` decide the result together with ``inputs`` and the code, of which the stage's own file is a part.
+    ``parameters`` decide the result together with ``inputs`` and the code, of which the stage's own file is a part, and
+    ``code``, further files of stages.
     """
     if not torch.cuda.is_available():
         torch.use_deterministic_algorithms(True)
     decisive = {section: _decisive(values) for section, values in parameters.items()}
     stage = sys.modules["__main__"].__file__
     assert stage is not None
-    made = checkpoints.made_of({**decisive, "seed": seed}, [*inputs, Path(stage), Path(__file__)])
+    made = checkpoints.made_of({**decisive, "seed": seed}, [*inputs, *code, Path(stage), Path(__file__)])
     folder = layout.work(*out.parts[1:]) / checkpoints.fingerprint(made)[:16]
     try:
         history = train(task, config, seed, folder, made)

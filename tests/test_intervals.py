@@ -82,8 +82,41 @@ def test_seeds_that_disagree_widen_the_interval_over_seeds():
     ours = [t.assign(p1=t["p1"] + shift) for t, shift in zip(base, (-4.0, 0.0, 2.0), strict=True)]
     found = paired_difference(ours, base)
     assert found.high - found.low < 0.1
-    assert found.high_seeds - found.low_seeds > 3
+    # no variance over recordings: Student's t of the three seeds alone
+    expected = np.std([-4, 0, 2], ddof=1) / 3**0.5 * 4.302652729749462
+    assert found.high_seeds - found.value == pytest.approx(expected, rel=1e-6)
     assert not found.certain
+
+
+def test_equal_seeds_leave_the_recordings_variance_with_students_t():
+    rng = np.random.default_rng(7)
+    base = table(rng, recordings=30, cameras=1, actions=1)
+    ours = base.assign(p1=base["p1"] + rng.normal(0, 2, len(base)))
+    once, thrice = paired_difference([ours], [base]), paired_difference([ours] * 3, [base] * 3)
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high))
+    half = (once.high - once.low) / 2
+    assert half < (thrice.high_seeds - thrice.low_seeds) / 2 < 1.15 * half  # t of 29 degrees of freedom, 30 / 29
+
+
+def test_a_difference_of_a_single_recording_is_never_certain():
+    rng = np.random.default_rng(8)
+    base = [table(rng, recordings=1, actions=1) for _ in range(2)]
+    found = paired_difference([t.assign(p1=t["p1"] - 9) for t in base], base)
+    assert found.value == pytest.approx(-9)
+    assert np.isnan([found.low, found.high, found.low_seeds, found.high_seeds]).all()
+    assert not found.certain
+
+
+@pytest.mark.parametrize(("recordings", "most"), [(6, 28), (40, 18)])
+def test_three_seeds_that_differ_by_chance_are_rarely_called_certain(recordings, most):
+    rng, wrong = np.random.default_rng(9), 0
+    for _ in range(200):
+        base, ours = [], []
+        for effect in rng.normal(0, 2, 3):  # of each seed, shared by all recordings; the true mean is zero
+            base.append(table(rng, recordings=recordings, cameras=1, actions=1))
+            ours.append(base[-1].assign(p1=base[-1]["p1"] + effect + rng.normal(0, 2, recordings)))
+        wrong += paired_difference(ours, base, resamples=200, by_action=False).certain
+    assert wrong <= most  # of 200, 10 expected (six recordings say too little); seeds drawn anew gave a quarter
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():

@@ -205,6 +205,15 @@ def test_a_model_is_tested_on_what_it_was_tuned_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="evaluate.human36m.input_2d is ground_truth, but finetune.*is detected"):
         evaluate._same_input("demo", "human36m")
+    # what is left out has the data set's own value, on either side
+    left_out = text.replace("    input_2d: detected", "    # input_2d: detected")
+    assert left_out.count("# input_2d: detected") == 2
+    (tmp_path / "profiles" / "demo.yaml").write_text(left_out)
+    evaluate._same_input("demo", "human36m")
+    tuned = left_out.replace("    # input_2d: detected", "    input_2d: ground_truth", 1)
+    (tmp_path / "profiles" / "demo.yaml").write_text(tuned)
+    with pytest.raises(SystemExit, match="evaluate.human36m.input_2d is detected, but finetune.*is ground_truth"):
+        evaluate._same_input("demo", "human36m")
 
 
 def test_a_run_continues_when_only_its_loading_changes_and_not_when_the_result_does():

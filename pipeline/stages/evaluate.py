@@ -3,9 +3,9 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,57 +14,28 @@ from langpose.devices import pick_device
 from langpose.evaluation import Scores, evaluate_human36m, evaluate_mpi_inf_3dhp
 from langpose.intervals import measure
 from langpose.model.langpose import LangPose
-from langpose.robustness import parse
 from langpose.storage import replacing
 from pipeline import layout, params
 from pipeline.few import FewConfig
+from pipeline.scoring import CONFIGS, EvaluateConfig
 
 NAMES = {"p1_mm": "P1_mm", "p2_mm": "P2_mm", "p3_mm": "P3_mm", "pck": "PCK", "auc": "AUC"}
 
 
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Parameters common to both data sets."""
-
-    clip_len: int
-    """T, frames a clip."""
-    protocol: Literal["reference", "exact"] = "reference"
-    """`reference` reproduces what published numbers come from, quirks included; `exact` does it right."""
-    flip: bool = True
-    """Average the prediction with that of the mirrored clip."""
-    batch_size: int = 64
-    """Clips at a time."""
-    occlusions: list[str] = field(default_factory=list)
-    """What else to hide from the input, each scored (langpose.robustness.occluded names the kinds)."""
-
-    def __post_init__(self) -> None:
-        for occlusion in self.occlusions:
-            parse(occlusion)
-
-
-@dataclass(frozen=True)
-class EvaluateHuman36M(EvaluateConfig):
-    """Human3.6M's further parameters."""
-
-    input_2d: Literal["detected", "ground_truth"] = "detected"
-    """Which 2D the model sees."""
-    blocked: bool = True
-    """Leave out the three recordings of S9 with broken ground truth (they exist in the paper's data alone)."""
-    hard_actions: list[str] = field(default_factory=lambda: ["Photo", "Sitting", "SittingDown"])
-    """The three actions that P3 averages."""
-
-
-CONFIGS: dict[str, type[EvaluateConfig]] = {"human36m": EvaluateHuman36M, "mpi_inf_3dhp": EvaluateConfig}
-
-
 def _same_input(profile: str, dataset: str) -> None:
     """A model is tested on what it was fine-tuned for: the same clips' length and the same kind of 2D."""
-    tuned, tested = (params.load(profile)[section][dataset] for section in ("finetune", "evaluate"))
-    for name in ("clip_len", "input_2d"):
-        if name in tested and tested[name] != tuned.get(name):
+    tuned = params.load(profile)["finetune"][dataset]
+    tested = params.section(profile, "evaluate", CONFIGS[dataset], dataset)
+    own = {"human36m": "detected", "mpi_inf_3dhp": "ground_truth"}[dataset]
+    pairs = {
+        "clip_len": (tuned.get("clip_len"), tested.clip_len),
+        "input_2d": (tuned.get("input_2d") or own, getattr(tested, "input_2d", own)),
+    }
+    for name, (was, is_now) in pairs.items():
+        if was != is_now:
             sys.exit(
-                f"profiles/{profile}.yaml: evaluate.{dataset}.{name} is {tested[name]}, but finetune.{dataset}.{name} "
-                f"is {tuned.get(name)}; expected the same"
+                f"profiles/{profile}.yaml: evaluate.{dataset}.{name} is {is_now}, but finetune.{dataset}.{name} "
+                f"is {was}; expected the same"
             )
 
 
@@ -110,8 +81,13 @@ def evaluate_cell(profile: str, dataset: str, variant: str, seed: int, few: FewC
     _same_input(profile, dataset)
     cell = (profile, dataset, variant, seed, few is not None)
     model = LangPose.from_pretrained(layout.finetuned(*cell)).to(pick_device("auto"))
-    occlusions = config.occlusions if few is None else few.occlusions
-    write(layout.evaluated(*cell), [(o, evaluate(model, profile, dataset, config, o)) for o in ("none", *occlusions)])
+    scored: list[tuple[str, Scores]] = []
+    for occlusion in ("none", *(config.occlusions if few is None else few.occlusions)):
+        scores = evaluate(model, profile, dataset, config, occlusion)
+        if scored:  # of worse input only the errors are kept: 20 kinds of it would fill the memory
+            scores = replace(scores, predictions=scores.predictions[:0].copy())
+        scored.append((occlusion, scores))
+    write(layout.evaluated(*cell), scored)
 
 
 def main(profile: str, dataset: str, variant: str, seed: str) -> None:

@@ -32,7 +32,8 @@ def finetune(
         model.pose_encoder, clips, validation, config.losses, MM_PER_UNIT[dataset], config.validation_clips
     )
     parameters = {"finetune": asdict(config), "variant": variant}
-    history = training_cell.run(out, task, config.training, seed, parameters, [folder, source])
+    code = [Path(__file__)]  # stage `finetune_few` runs it too
+    history = training_cell.run(out, task, config.training, seed, parameters, [folder, source], code)
     facts = {"fine-tuned on": dataset, "variant": variant, "seed": seed, **facts}
     training_cell.write(out, model, history, training_cell.final_metrics(history, config.training.keep), facts)
 

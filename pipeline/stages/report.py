@@ -18,6 +18,7 @@ from langpose.report import Page, write_page, write_tables
 from langpose.storage import replacing_folder
 from pipeline import layout, manifest, params, pictures, results
 from pipeline.pictures import OURS
+from pipeline.scoring import CONFIGS, EvaluateHuman36M
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,12 @@ def further_tables(
         found.append(listings.differences_table(differences, OURS, primary))
     found += listings.occlusion_tables(scores, variants)
     if "human36m" in axes["datasets"]:
-        visibility = pd.read_csv(layout.visible(profile, "human36m"), dtype={"action": "str"})
+        visibility = pd.read_csv(
+            layout.visible(profile, "human36m"),
+            dtype={"action": "str"},
+            keep_default_na=False,
+            na_values={"confidence": [""]},
+        )
         found += [listings.visibility_table(visibility, scores, hard), listings.joints_table(scores, variants)]
     for dataset in axes["datasets"]:
         found.append(listings.motion_table(scores, variants, dataset))
@@ -110,19 +116,24 @@ def further_tables(
 
 def costs(profile: str, axes: dict[str, Any]) -> list[tables.Table]:
     """What a clip costs, with the times of reports/cost.json where it has this profile's sizes."""
-    model, values = params.section(profile, "model", LangPoseConfig), params.load(profile)["evaluate"]
-    entry = values[axes["datasets"][0]]
+    model, name = params.section(profile, "model", LangPoseConfig), axes["datasets"][0]
+    config = params.section(profile, "evaluate", CONFIGS[name], name)
     figures = json.loads(Path("reports/cost.json").read_text(encoding="utf-8"))
-    return [cost_table(model, entry["clip_len"], entry["flip"], figures)]
+    return [cost_table(model, config.clip_len, config.flip, figures)]
 
 
 def main(profile: str) -> None:
     config = params.section(profile, "report", ReportConfig)
     axes = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     values = params.load(profile)
-    hard = values["evaluate"].get("human36m", {}).get("hard_actions", [])
+    tests = {name: params.section(profile, "evaluate", CONFIGS[name], name) for name in axes["datasets"]}
+    lifted = tests.get("human36m")
+    hard = list(lifted.hard_actions) if isinstance(lifted, EvaluateHuman36M) else []
     sequences = results.read_sequences(profile, axes)
     scores = results.collect(profile, axes, sequences)
+    evaluated = {m.removeprefix("occlusion:") for m in scores.metric.unique()}
+    if unknown := set(config.declared) - evaluated:
+        sys.exit(f"profiles/{profile}.yaml: report.declared names {sorted(unknown)}, which no data set evaluates")
     differences = results.differences(sequences, hard)
     pretrained, curves = results.pretrained_scores(profile, axes), results.curves(profile, axes)
     labels = read_labels(layout.data(profile) / "pairs" / "labels.csv")
@@ -148,7 +159,9 @@ def main(profile: str) -> None:
     more = further_tables(profile, axes, scores, differences, pretrained, labels, hard, config.declared)
     occlusion = pictures.occlusion_charts(scores, axes["variants"])
     training = pictures.training_charts(curves, axes["variants"])
-    poses = pictures.LiftedTest.of(profile, axes)
+    poses = None
+    if isinstance(lifted, EvaluateHuman36M):
+        poses = pictures.LiftedTest.of(profile, axes, lifted.input_2d)
     with replacing_folder(layout.report(profile)) as folder:
         write_tables(folder, [*paper_tables, *more])
         for name, frame in (("scores", scores), ("differences", differences), ("pretrained", pretrained),
