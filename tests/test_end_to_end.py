@@ -25,6 +25,7 @@ SMALLER = {
     "pretrain": {"training": {"epochs": 1, "steps_per_epoch": 3, "batch_size": 8}},
     "finetune": {name: {"training": {"epochs": 1, "steps_per_epoch": 3, "batch_size": 8}} for name in DATASETS},
     "evaluate": {name: {"occlusions": ["body_part:legs"]} for name in DATASETS},
+    "report": {"declared": ["body_part:legs"]},
     "axes": {"variants": ["baseline", "mmm_map"]},
 }  # fmt: skip
 

@@ -131,7 +131,7 @@ def main(profile: str) -> None:
     hard = list(lifted.hard_actions) if isinstance(lifted, EvaluateHuman36M) else []
     sequences = results.read_sequences(profile, axes)
     scores = results.collect(profile, axes, sequences)
-    evaluated = {m.removeprefix("occlusion:") for m in scores.metric.unique()}
+    evaluated = {name for entry in values["evaluate"].values() for name in entry.get("occlusions", [])}
     if unknown := set(config.declared) - evaluated:
         sys.exit(f"profiles/{profile}.yaml: report.declared names {sorted(unknown)}, which no data set evaluates")
     differences = results.differences(sequences, hard)
