@@ -4,7 +4,7 @@
     python -m pipeline.bare cmu --minutes 9            stops by then and saves; the same command goes on (exit code 75)
 
 Its data must lie there (data/<profile>: motions, views, pairs.parquet, lifting), its axes are the profile's own. A cell
-is done when its last file is there. Where DVC is, ``dvc commit`` then makes models/ and results/ the outputs of the
+is done when its last file is there. Where DVC is, ``dvc commit -f dvc.yaml`` then makes models/ and results/ the outputs of the
 cells that params.yaml lists. work/bare/<profile>.json keeps which machine ran what, and for how long.
 
 Finished cells know nothing of parameters that changed since; so those of other parameters or code are refused, until
