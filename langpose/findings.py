@@ -64,7 +64,7 @@ def _rows(table: pd.DataFrame) -> list[Any]:
 def _number(row: Any) -> str:
     low, high = (row.low, row.high) if row.seeds == 1 else (row.low_seeds, row.high_seeds)
     interval = f" [{low:+.1f}, {high:+.1f}]" if low == low else ""  # NaN of a single recording
-    return f"{row.value:+.1f} mm ({row.relative:+.1f} %){interval}"
+    return f"{row.value:+.1f} mm ({row.relative:+.1f} %){interval}{' of one seed' if row.seeds == 1 else ''}"
 
 
 def _verdict(row: Any) -> str:
@@ -72,7 +72,8 @@ def _verdict(row: Any) -> str:
 
 
 def _whole(rows: pd.DataFrame) -> str:
-    if (rows.seeds == 1).any():
+    rows = rows[rows.seeds > 1]
+    if not len(rows):
         return "One seed cannot tell"
     better, worse = (rows.certain & (rows.value < 0)).sum(), (rows.certain & (rows.value > 0)).sum()
     if better and not worse:

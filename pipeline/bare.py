@@ -4,8 +4,8 @@
     python -m pipeline.bare cmu --minutes 9            stops by then and saves; the same command goes on (exit code 75)
 
 Its data must lie there (data/<profile>: motions, views, pairs.parquet, lifting), its axes are the profile's own. A cell
-is done when its last file is there. Where DVC is, ``dvc commit -f dvc.yaml`` then makes models/ and results/ the outputs of the
-cells that params.yaml lists. work/bare/<profile>.json keeps which machine ran what, and for how long.
+is done when its last file is there. Where DVC is, ``dvc commit -f dvc.yaml`` then makes models/ and results/ outputs
+of the cells that params.yaml lists. work/bare/<profile>.json keeps which machine ran what, and for how long.
 
 Finished cells know nothing of parameters that changed since; so those of other parameters or code are refused, until
 they are removed or ``--keep`` says that they hold nevertheless.
@@ -28,7 +28,7 @@ from typing import Any
 from langpose.storage import replacing, sha256
 from langpose.training import PREEMPTED
 from pipeline import layout, params
-from pipeline.reproduce import Axes
+from pipeline.axes import Axes
 
 LOGS = Path("work") / "bare"
 
@@ -53,14 +53,14 @@ def cells(profile: str, axes: Axes) -> Iterator[Cell]:
     """Every cell in an order that can be run, all of a seed before the next one's."""
     for dataset in axes.datasets:
         yield Cell("visibility", (profile, dataset), layout.visible(profile, dataset))
-    for seed in axes.seeds:
+    for seed in axes.all_seeds:
         base = layout.base(profile, seed)
         yield Cell("base", (profile, str(seed)), base)
-        for variant in axes.variants:
+        for variant in (name for name in axes.variants if seed in axes.pretrained(name)):
             start = layout.pretrained(profile, variant, seed)
             yield Cell("pretrain", (profile, variant, str(seed)), start, (base,))
             for few, datasets in ((False, axes.datasets), (True, axes.few)):
-                for dataset in datasets:
+                for dataset in (name for name in datasets if seed in axes.finetuned(name, variant, few)):
                     own, suffix = (profile, dataset, variant, str(seed)), "_few" if few else ""
                     tuned = layout.finetuned(profile, dataset, variant, seed, few)
                     scored = layout.evaluated(profile, dataset, variant, seed, few)

@@ -1,9 +1,8 @@
 """The report's pictures, charts and clips, from the cells' outputs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from langpose.report import Chart, Figure, Line
 from langpose.storage import replacing
 from langpose.tables import CONFIGURATIONS
 from pipeline import layout
+from pipeline.axes import Axes
 
 OURS, BASELINE = "mmm_map", "baseline"
 CLIP_SECONDS = 4.0
@@ -27,12 +27,12 @@ CURVES = {"joints": "joints hidden, %", "window": "one window hidden, % of the c
 
 
 def figure4(
-    folder: Path, profile: str, axes: Mapping[str, Any], verbs: Sequence[str], min_clips: int, min_subjects: int
+    folder: Path, profile: str, axes: Axes, verbs: Sequence[str], min_clips: int, min_subjects: int
 ) -> Figure | None:
     """t-SNE of held-out labelled clips: the baseline's average pooling against LangPose's global representation."""
-    if not {OURS, BASELINE} <= set(axes["variants"]):
+    if not {OURS, BASELINE} <= set(axes.variants):
         return None
-    seed = axes["seeds"][0]
+    seed = axes.seeds[0]
     ours = np.load(layout.embedded(profile, OURS, seed) / "embeddings.npz", allow_pickle=False)
     base = np.load(layout.embedded(profile, BASELINE, seed) / "embeddings.npz", allow_pickle=False)
     _, first = np.unique(ours["pair"], return_index=True)  # one clip a labelled stretch
@@ -80,11 +80,11 @@ class LiftedTest:
         self.row = np.repeat(np.arange(len(self.data.sequences)), self.data.sequences["frames"])
 
     @classmethod
-    def of(cls, profile: str, axes: Mapping[str, Any], input_2d: str) -> "LiftedTest | None":
+    def of(cls, profile: str, axes: Axes, input_2d: str) -> "LiftedTest | None":
         """None where the grid lacks the data set or one of the two."""
-        if not {OURS, BASELINE} <= set(axes["variants"]) or "human36m" not in axes["datasets"]:
+        if not {OURS, BASELINE} <= set(axes.variants) or "human36m" not in axes.datasets:
             return None
-        return cls(profile, axes["seeds"][0], input_2d)
+        return cls(profile, axes.seeds[0], input_2d)
 
     def seen(self, frames: np.ndarray) -> np.ndarray:
         """What the models saw: ``frames`` (n,) → (n, 17, 3) x, y, confidence."""

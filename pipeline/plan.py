@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ from langpose.plan import (
 from langpose.tasks import BaseConfig, FinetuneConfig, PretrainConfig, Variant
 from langpose.training import TrainingConfig
 from pipeline import layout, params
-from pipeline.reproduce import Axes
+from pipeline.axes import Axes
+from pipeline.few import FewConfig
 
 PER = 1000
 """Steps that hours are given for where it is not known how many there are."""
@@ -126,7 +127,7 @@ def trainings(profile: str, machine: Machine) -> tuple[list[Training], list[str]
     base = params.section(profile, "base", BaseConfig)
     pretrain = params.section(profile, "pretrain", PretrainConfig)
     model, remarks = model_without_weights(params.section(profile, "model", LangPoseConfig))
-    folder, seeds = layout.data(profile), len(axes.seeds)
+    folder = layout.data(profile)
     measured = cache(measure)
 
     def counted(what: str, count: Callable[[], int], *needed: Path) -> int | None:
@@ -158,7 +159,7 @@ def trainings(profile: str, machine: Machine) -> tuple[list[Training], list[str]
     moving = [folder / "motions" / "sequences.parquet", folder / "views"]
     if base.checkpoint is None:
         clips = counted("base", lambda: len(MotionClips(folder, clips_config, ["train"], base.stride)), *moving)
-        found.append(of("base", seeds, clips, base.training, clips_config.clip_len, "none", whole=False))
+        found.append(of("base", len(axes.all_seeds), clips, base.training, clips_config.clip_len, "none", whole=False))
     else:
         remarks.append(f"base is not trained: it is {base.checkpoint}")
     pairs = counted(
@@ -171,13 +172,20 @@ def trainings(profile: str, machine: Machine) -> tuple[list[Training], list[str]
         if variant.alignment == "one_hot":
             remarks.append(f"pretrain {name}: the action head is not counted, its classes come from the data")
         length = clips_config.clip_len
-        found.append(of(f"pretrain {name}", seeds, pairs, pretrain.training, length, variant.alignment, whole=True))
+        cells = len(axes.pretrained(name))
+        found.append(of(f"pretrain {name}", cells, pairs, pretrain.training, length, variant.alignment, whole=True))
     for dataset in axes.datasets:
         config = params.section(profile, "finetune", FinetuneConfig, dataset)
         place = layout.lifting(profile, dataset)
         clips = counted(dataset, partial(_lifting_clips, config, place, axes.seeds[0]), place / "meta.json")
-        cells = seeds * len(axes.variants)
+        cells = sum(len(axes.finetuned(dataset, variant)) for variant in axes.variants)
         found.append(of(f"finetune {dataset}", cells, clips, config.training, config.clip_len, "none", whole=False))
+        if dataset in axes.few:
+            config = replace(config, fraction=params.section(profile, "few", FewConfig).fraction)
+            name, count = f"finetune {dataset}, few data", partial(_lifting_clips, config, place, axes.seeds[0])
+            clips = counted(name, count, place / "meta.json")
+            cells = sum(len(axes.finetuned(dataset, variant, few=True)) for variant in axes.variants)
+            found.append(of(name, cells, clips, config.training, config.clip_len, "none", whole=False))
     return found, remarks
 
 

@@ -16,8 +16,8 @@ def sections() -> dict[str, Any]:
     from langpose.projection import ProjectConfig
     from langpose.sources.cmu_archive import DownloadConfig
     from langpose.tasks import BaseConfig, FinetuneConfig, PretrainConfig, Variant
+    from pipeline.axes import Axes
     from pipeline.few import FewConfig
-    from pipeline.reproduce import Axes
     from pipeline.scoring import CONFIGS
     from pipeline.stages import check, complete, convert, embed, film, report
 

@@ -7,29 +7,14 @@ without, params.yaml is used as it is.
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
 from langpose.storage import replacing
 from pipeline import layout, params
-
-PARAMS = Path("params.yaml")
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Section `axes` of a profile: the cells that its tables need."""
-
-    datasets: list[str]
-    """human36m, mpi_inf_3dhp, or both."""
-    variants: list[str]
-    """Entries of the profile's section `variants`."""
-    seeds: list[int]
-    """Every cell is trained once a seed."""
-    few: list[str] = field(default_factory=list)
-    """Data sets to fine-tune on a small share of besides (section `few`)."""
+from pipeline.axes import PARAMS, Axes
 
 
 def select(profile: str) -> None:

@@ -1,23 +1,22 @@
 """What the cells of a grid measured, read from their folders: scores, differences between variants, curves."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from langpose.intervals import measure, paired_difference
 from pipeline import layout
+from pipeline.axes import Axes
 
 FEW = "_few"
 """What a data set's name ends in where a small share of it was trained on."""
 AGAINST = ("baseline", "base_more")
 """What variants are compared with: the paper's baseline, and the one that was trained for as long."""
 
-Sequences = dict[tuple[str, str], list[pd.DataFrame]]
-"""(data set, variant) → a table a seed: the cell's sequences.csv."""
+Sequences = dict[tuple[str, str], dict[int, pd.DataFrame]]
+"""(data set, variant) → seed → the cell's sequences.csv."""
 
 
 def by_action(dataset: str) -> bool:
@@ -25,10 +24,14 @@ def by_action(dataset: str) -> bool:
     return dataset.removesuffix(FEW) == "human36m"
 
 
-def cells(axes: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """All (data set, variant), those of the axis `few` last, under names that end in `FEW`."""
-    datasets = [*axes["datasets"], *(name + FEW for name in axes.get("few", []))]
-    return [(dataset, variant) for dataset in datasets for variant in axes["variants"]]
+def cells(axes: Axes) -> list[tuple[str, str, list[int]]]:
+    """All (data set, variant, seeds), those of the axis `few` last, under names that end in `FEW`."""
+    return [
+        (dataset + (FEW if few else ""), variant, axes.finetuned(dataset, variant, few))
+        for few, datasets in ((False, axes.datasets), (True, axes.few))
+        for dataset in datasets
+        for variant in axes.variants
+    ]
 
 
 def folder(profile: str, dataset: str, variant: str, seed: int) -> Path:
@@ -36,28 +39,27 @@ def folder(profile: str, dataset: str, variant: str, seed: int) -> Path:
     return layout.evaluated(profile, dataset.removesuffix(FEW), variant, seed, few=dataset.endswith(FEW))
 
 
-def read_sequences(profile: str, axes: Mapping[str, Any]) -> Sequences:
+def read_sequences(profile: str, axes: Axes) -> Sequences:
     """Every evaluated cell's errors a sequence and occlusion."""
     text = {"sequence": "str", "recording": "str", "action": "str", "occlusion": "str"}
-    return {
-        (dataset, variant): [
-            pd.read_csv(folder(profile, dataset, variant, seed) / "sequences.csv", dtype=text, keep_default_na=False,
-                        na_values={name: [""] for name in ("velocity", "acceleration")})
-            for seed in axes["seeds"]
-        ]
-        for dataset, variant in cells(axes)
-    }  # fmt: skip
+    missing = {name: [""] for name in ("velocity", "acceleration")}
+
+    def read(dataset: str, variant: str, seed: int) -> pd.DataFrame:
+        path = folder(profile, dataset, variant, seed) / "sequences.csv"
+        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+
+    return {(d, variant): {seed: read(d, variant, seed) for seed in seeds} for d, variant, seeds in cells(axes)}
 
 
-def collect(profile: str, axes: Mapping[str, Any], sequences: Sequences) -> pd.DataFrame:
+def collect(profile: str, sequences: Sequences) -> pd.DataFrame:
     """All evaluated cells' scores as rows of dataset, variant, seed, metric, value.
 
     Metrics: those of metrics.json; ``occlusion:KIND``, P1 in mm (``occlusion:none`` is the clean input);
     ``action:NAME``, ``joint:NAME``, P1 of an action or a joint.
     """
     rows: list[tuple] = []
-    for dataset, variant in cells(axes):
-        for seed, table in zip(axes["seeds"], sequences[dataset, variant], strict=True):
+    for (dataset, variant), tables in sequences.items():
+        for seed, table in tables.items():
             place, cell = folder(profile, dataset, variant, seed), (dataset, variant, seed)
             metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
             rows += [(*cell, name, float(value)) for name, value in metrics.items()]
@@ -95,8 +97,9 @@ def differences(sequences: Sequences, hard_actions: list[str]) -> pd.DataFrame:
             if variant == against or (dataset, against) not in sequences:
                 continue
             theirs, actions = sequences[dataset, against], by_action(dataset)
-            for occlusion in ours[0]["occlusion"].unique():
-                pair = [[table[table["occlusion"] == occlusion] for table in tables] for tables in (ours, theirs)]
+            seeds = [seed for seed in ours if seed in theirs]
+            for occlusion in ours[seeds[0]]["occlusion"].unique():
+                pair = [[t[s][t[s]["occlusion"] == occlusion] for s in seeds] for t in (ours, theirs)]
                 measures: list[tuple[str, str, list[str] | None]] = [(f"occlusion:{occlusion}", "p1", None)]
                 if occlusion == "none":
                     measures = [("P1_mm", "p1", None), ("P2_mm", "p2", None)]
@@ -110,30 +113,35 @@ def differences(sequences: Sequences, hard_actions: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def pretrained_scores(profile: str, axes: Mapping[str, Any]) -> pd.DataFrame:
+def pretrained_scores(profile: str, axes: Axes) -> pd.DataFrame:
     """Scores of all pretrained cells, in `collect`'s form: data sets ``embed`` and ``complete``."""
     rows = []
-    for variant in axes["variants"]:
-        for seed in axes["seeds"]:
+    for variant in axes.variants:
+        for seed in axes.pretrained(variant):
             for name, place in (("embed", layout.embedded), ("complete", layout.completed)):
                 metrics = json.loads((place(profile, variant, seed) / "metrics.json").read_text(encoding="utf-8"))
                 rows += [(name, variant, seed, metric, float(value)) for metric, value in metrics.items()]
     return pd.DataFrame(rows, columns=["dataset", "variant", "seed", "metric", "value"])
 
 
-def curves(profile: str, axes: Mapping[str, Any]) -> pd.DataFrame:
+def curves(profile: str, axes: Axes) -> pd.DataFrame:
     """Validation error over training: stage, dataset ("" in pretraining), variant, seed, step, val_mpjpe (mm)."""
+    places = [("base", "", "base", seed, layout.base(profile, seed)) for seed in axes.all_seeds]
+    for variant in axes.variants:
+        if variant != "baseline":  # whose history is the base's
+            places += [
+                ("pretrain", "", variant, s, layout.pretrained(profile, variant, s)) for s in axes.pretrained(variant)
+            ]
+        places += [
+            ("finetune", dataset, variant, seed, layout.finetuned(profile, dataset, variant, seed))
+            for dataset in axes.datasets
+            for seed in axes.finetuned(dataset, variant)
+        ]
     parts = []
-    for seed in axes["seeds"]:
-        places = [("base", "", "base", layout.base(profile, seed))]
-        for variant in axes["variants"]:
-            if variant != "baseline":  # whose history is the base's
-                places.append(("pretrain", "", variant, layout.pretrained(profile, variant, seed)))
-            places += [("finetune", d, variant, layout.finetuned(profile, d, variant, seed)) for d in axes["datasets"]]
-        for stage, dataset, variant, place in places:
-            history = pd.read_csv(place / "history.csv")
-            if "val_mpjpe" in history:
-                known = history.dropna(subset=["val_mpjpe"])[["step", "val_mpjpe"]]
-                parts.append(known.assign(stage=stage, dataset=dataset, variant=variant, seed=seed))
+    for stage, dataset, variant, seed, place in places:
+        history = pd.read_csv(place / "history.csv")
+        if "val_mpjpe" in history:
+            known = history.dropna(subset=["val_mpjpe"])[["step", "val_mpjpe"]]
+            parts.append(known.assign(stage=stage, dataset=dataset, variant=variant, seed=seed))
     columns = ["stage", "dataset", "variant", "seed", "step", "val_mpjpe"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

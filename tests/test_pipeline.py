@@ -48,7 +48,20 @@ def test_the_layout_names_the_paths_that_dvc_tracks():
     assert {str(Path(o).parent) for o in outputs("project") + outputs("pair")} == {str(layout.data("P"))}
 
 
-@pytest.mark.parametrize("stage", PIPELINE)
+def test_repeated_stages_are_the_same_on_the_axes_of_repeat():
+    repeated = {name.removesuffix("_repeat"): entry for name, entry in PIPELINE.items() if name.endswith("_repeat")}
+    assert set(repeated) == {name for name, entry in PIPELINE.items() if "seed" in entry.get("matrix", {})} - {
+        f"{name}_repeat" for name in repeated
+    }
+    for name, entry in repeated.items():
+        assert {**entry, "matrix": None} == {**PIPELINE[name], "matrix": None}
+        lists = PIPELINE[name]["matrix"]
+        assert entry["matrix"] == {
+            axis: value if axis == "profile" else value.replace("${", "${repeat.") for axis, value in lists.items()
+        }
+
+
+@pytest.mark.parametrize("stage", [name for name in PIPELINE if not name.endswith("_repeat")])
 def test_a_stage_is_one_file_of_its_name_and_its_dependencies_exist(stage):
     assert f"pipeline.stages.{stage} " in PIPELINE[stage]["cmd"] + " "
     assert (ROOT / "pipeline" / "stages" / f"{stage}.py").exists()
@@ -117,6 +130,8 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("file", ["dvc.yaml", *(f"data/{profile}/dvc.yaml" for profile in PROFILES)])
 def test_a_stage_depends_on_the_code_it_runs(file):
     for stage, entry in yaml.safe_load((ROOT / file).read_text())["stages"].items():
+        if stage.endswith("_repeat"):
+            continue  # the same dependencies
         known = {*PLUMBING, *UNUSED.get(stage, ()), *entry["deps"]}
         code = imported_files(ROOT / "pipeline" / "stages" / f"{stage}.py")
         assert UNUSED.get(stage, set()) <= set(map(name_of, code)), f"{stage}: UNUSED names what it does not import"
@@ -236,7 +251,7 @@ def test_selecting_a_profile_writes_its_axes_and_keeps_the_comment(tmp_path, mon
     assert text.startswith("# The axes of the grid")
     assert yaml.safe_load(text) == {
         "profiles": ["cmu"], "datasets": ["human36m"], "variants": ["baseline", "mmm_map"], "seeds": [0, 1],
-        "few": [],
+        "few": [], "repeat": {"seeds": [], "variants": [], "datasets": [], "few": []},
     }  # fmt: skip
     with pytest.raises(SystemExit, match=r"no profile 'nope'.*profiles: cmu"):
         reproduce.select("nope")
@@ -248,7 +263,8 @@ def test_the_committed_axes_are_the_demos():
         pytest.skip("not a git checkout")
     committed = yaml.safe_load(shown.stdout)  # the file itself is whatever profile was run last
     axes = yaml.safe_load((ROOT / "profiles" / "demo.yaml").read_text())["axes"]
-    assert {"few": [], **committed} == {"profiles": ["demo"], **axes}
+    more = {"few": [], "repeat": {"seeds": [], "variants": [], "datasets": [], "few": []}}
+    assert {**more, **committed} == {"profiles": ["demo"], **axes}
 
 
 def test_the_manifest_lists_every_raw_file_by_content(tmp_path):

@@ -187,7 +187,9 @@ TRAININGS = {
 def test_every_profile_is_planned_without_data_and_without_network(alone, profile, capsys):
     dry_run.main([profile])
     printed = capsys.readouterr().out
-    names = ["base", *(f"pretrain {name}" for name in TRAININGS[profile]), "finetune human36m", "finetune mpi_inf_3dhp"]
+    few = ["finetune human36m, few data"] if profile == "cmu" else []
+    tuned = ["finetune human36m", *few, "finetune mpi_inf_3dhp"]
+    names = ["base", *(f"pretrain {name}" for name in TRAININGS[profile]), *tuned]
     lines = printed.splitlines()
     assert [line.split("  ")[0] for line in lines[3 : 3 + len(names)]] == names
     assert "pretrain mmm" in printed.split("steps not known: ")[1] and "* of 1,000 steps" in printed
@@ -235,7 +237,15 @@ def test_clips_and_steps_come_from_the_data_where_it_is(alone, capsys):
     windows = (800 - 27) // 9 + 1
     assert rows["base"]["clips_per_epoch"] == windows and rows["base"]["steps"] == 12 * (windows // 16)
     assert rows["pretrain mmm"]["clips_per_epoch"] == 35 and rows["pretrain mmm"]["steps"] == 48 * 2
-    assert rows["pretrain mmm"]["cells"] == 2 and rows["finetune human36m"]["cells"] == 14
+    cells = {
+        "base": 3,
+        "pretrain mmm": 3,
+        "pretrain mtl": 1,
+        "finetune human36m": 5 * 3 + 2,
+        "finetune mpi_inf_3dhp": 7,
+    }
+    assert {name: rows[name]["cells"] for name in cells} == cells
+    assert rows["finetune human36m, few data"]["cells"] == 5 * 3 + 2
     assert rows["finetune human36m"]["clips_per_epoch"] is None and rows["finetune human36m"]["steps"] == 6 * 40
 
 

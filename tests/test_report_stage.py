@@ -1,6 +1,7 @@
 """The report of grids of every shape, from cells' files written by the evaluation itself on small data."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from langpose.evaluation import evaluate_human36m, evaluate_mpi_inf_3dhp
 from langpose.lifting_sets import convert_human36m, convert_mpi_inf_3dhp
 from langpose.visibility import by_action, seen
 from pipeline import layout, results
+from pipeline.axes import Axes, Repeat
 from pipeline.stages import report
 from pipeline.stages.evaluate import write
 from tests.lifting_files import human36m_content, mpi_inf_3dhp_content, write_human36m, write_mpi_inf_3dhp
@@ -21,6 +23,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 
 ROOT = Path(__file__).parents[1]
+REPEAT = {"seeds": [1, 2], "variants": ["base_more", "mmm_map"], "datasets": ["human36m"], "few": []}
 OCCLUSIONS = ("none", "body_part:legs", "frames:0.2", "frames:0.4")
 
 
@@ -39,10 +42,11 @@ def model(variant: str, seed: int):
     return lambda x: x @ (torch.eye(3) + weight)
 
 
-def grid(folder: Path, lifting: Path, monkeypatch, **changes) -> dict:
+def grid(folder: Path, lifting: Path, monkeypatch, **changes) -> Axes:
     """All files that the stage reads, for the axes given; the working directory is ``folder`` from here on."""
     axes = {"datasets": ["human36m", "mpi_inf_3dhp"], "variants": ["baseline", "base_more", "mmm_map"],
-            "seeds": [0, 1], "few": [], **changes}  # fmt: skip
+            "seeds": [0, 1], "few": [], "repeat": asdict(Repeat()), **changes}  # fmt: skip
+    cells = Axes(**{**axes, "repeat": Repeat(**axes["repeat"])})
     monkeypatch.chdir(folder)
     values = yaml.safe_load((ROOT / "profiles" / "demo.yaml").read_text())
     actions = pd.read_parquet(lifting / "human36m" / "test" / "sequences.parquet")["action"].unique().tolist()
@@ -67,12 +71,13 @@ def grid(folder: Path, lifting: Path, monkeypatch, **changes) -> dict:
         layout.visible("demo", dataset).parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(layout.visible("demo", dataset), index=False)
     history = pd.DataFrame({"step": [5, 10], "val_mpjpe": [100.0, 90.0]})
-    for seed in axes["seeds"]:
+    for seed in cells.all_seeds:
         places = [layout.base("demo", seed)]
-        for variant in axes["variants"]:
+        for variant in (v for v in cells.variants if seed in cells.pretrained(v)):
             places.append(layout.pretrained("demo", variant, seed))
             pretrained(variant, seed)
-            for dataset, few in [*((d, False) for d in axes["datasets"]), *((d, True) for d in axes["few"])]:
+            both = [*((d, False) for d in cells.datasets), *((d, True) for d in cells.few)]
+            for dataset, few in [(d, few) for d, few in both if seed in cells.finetuned(d, variant, few)]:
                 places.append(layout.finetuned("demo", dataset, variant, seed, few))
                 occlusions = OCCLUSIONS[:2] if few else OCCLUSIONS
                 write(layout.evaluated("demo", dataset, variant, seed, few),
@@ -80,7 +85,7 @@ def grid(folder: Path, lifting: Path, monkeypatch, **changes) -> dict:
         for place in places:
             place.mkdir(parents=True)
             history.to_csv(place / "history.csv", index=False)
-    return axes
+    return cells
 
 
 def results_split(folder: Path):
@@ -121,10 +126,11 @@ def pretrained(variant: str, seed: int) -> None:
         {},
         {"seeds": [0], "variants": ["baseline", "mmm_map"]},
         {"few": ["human36m"]},
+        {"seeds": [0], "few": ["human36m"], "repeat": REPEAT},
         {"datasets": ["mpi_inf_3dhp"]},
         {"datasets": ["human36m"], "variants": ["mmm", "map"], "seeds": [0]},
     ],
-    ids=["three variants", "one seed", "few data", "one data set", "neither baseline nor ours"],
+    ids=["three variants", "one seed", "few data", "repeated cells", "one data set", "neither baseline nor ours"],
 )
 def test_a_grid_of_any_shape_has_a_report(tmp_path, lifting, monkeypatch, changes):
     axes = grid(tmp_path, lifting, monkeypatch, **changes)
@@ -133,19 +139,19 @@ def test_a_grid_of_any_shape_has_a_report(tmp_path, lifting, monkeypatch, change
     found = {path.name for path in folder.iterdir()}
     assert {"index.html", "table1.csv", "table3.md", "table4.tex", "scores.csv", "differences.csv", "curves.csv",
             "occlusion.png", "labels.png", "cost.csv"} <= found  # fmt: skip
-    both = {"baseline", "mmm_map"} <= set(axes["variants"])
-    assert ("figure5.png" in found) == (both and "human36m" in axes["datasets"])
+    both = {"baseline", "mmm_map"} <= set(axes.variants)
+    assert ("figure5.png" in found) == (both and "human36m" in axes.datasets)
     assert ("figure4.png" in found) == both
     page = (folder / "index.html").read_text()
     assert ("Does language help?" in page) == both
-    assert ("Human3.6M, few data" in page) == bool(axes["few"])
-    assert len(pd.read_csv(folder / "scores.csv")["variant"].unique()) == len(axes["variants"])
+    assert ("Human3.6M, few data" in page) == bool(axes.few)
+    assert len(pd.read_csv(folder / "scores.csv")["variant"].unique()) == len(axes.variants)
 
 
 def test_cells_and_differences_equal_what_the_evaluation_gives(tmp_path, lifting, monkeypatch):
     axes = grid(tmp_path, lifting, monkeypatch, few=["human36m"])
     sequences = results.read_sequences("demo", axes)
-    collected = results.collect("demo", axes, sequences).set_index(["dataset", "variant", "seed", "metric"])["value"]
+    collected = results.collect("demo", sequences).set_index(["dataset", "variant", "seed", "metric"])["value"]
     for dataset in ("human36m", "mpi_inf_3dhp"):
         for occlusion in OCCLUSIONS:
             given = scores(lifting, dataset, "mmm_map", 1, occlusion)
@@ -159,6 +165,16 @@ def test_cells_and_differences_equal_what_the_evaluation_gives(tmp_path, lifting
     assert ("human36m_few", "mmm_map", "baseline", "occlusion:frames:0.2") not in found.index
     assert ("human36m", "baseline", "base_more", "P1_mm") in found.index
     assert ("human36m", "baseline", "baseline", "P1_mm") not in found.index
+
+
+def test_repeated_cells_are_compared_by_the_seeds_that_both_have(tmp_path, lifting, monkeypatch):
+    axes = grid(tmp_path, lifting, monkeypatch, seeds=[0], few=["human36m"], repeat=REPEAT)
+    found = results.differences(results.read_sequences("demo", axes), [])
+    seeds = found[found.measure == "P1_mm"].set_index(["dataset", "variant", "against"])["seeds"]
+    assert seeds["human36m", "mmm_map", "base_more"] == 3
+    assert seeds["human36m", "mmm_map", "baseline"] == 1
+    assert seeds["mpi_inf_3dhp", "mmm_map", "base_more"] == 1
+    assert seeds["human36m_few", "mmm_map", "base_more"] == 1
 
 
 def test_a_declared_occlusion_that_nothing_evaluates_is_refused(tmp_path, lifting, monkeypatch):
