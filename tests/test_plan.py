@@ -235,8 +235,8 @@ def test_clips_and_steps_come_from_the_data_where_it_is(alone, capsys):
     dry_run.main(["cmu", "--json"])
     rows = {row["training"]: row for row in json.loads(capsys.readouterr().out)["trainings"]}
     windows = (800 - 27) // 9 + 1
-    assert rows["base"]["clips_per_epoch"] == windows and rows["base"]["steps"] == 12 * (windows // 16)
-    assert rows["pretrain mmm"]["clips_per_epoch"] == 35 and rows["pretrain mmm"]["steps"] == 48 * 2
+    assert rows["base"]["clips_per_epoch"] == windows and rows["base"]["steps"] == 30 * (windows // 16)
+    assert rows["pretrain mmm"]["clips_per_epoch"] == 35 and rows["pretrain mmm"]["steps"] == 100 * 2
     cells = {
         "base": 3,
         "pretrain mmm": 3,
