@@ -6,6 +6,7 @@
 #   benchmarks/gpu.sh --list [FOLDER]             what there is, and what of it is done; needs no GPU
 #
 # REFERENCE  a clone of https://github.com/Walter0807/MotionBERT, for the pieces that compare with it
+# CARRY      what benchmarks/cmu_gpu.py packed, for the experiment on real motion; default: work/carry
 # ONLY       names of pieces, separated by blanks; default: all
 # DONE       another folder whose results count as done (where FOLDER starts empty each time)
 # LIMIT_S    seconds for all; a piece that may not end within them is left for the next run; default: no limit
@@ -17,15 +18,16 @@ absolute() { case "$1" in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 
 list=no
 if [ "${1:-}" = --list ]; then list=yes; shift; fi
-case "${1:-}" in -*) sed -n '2,15p' "$0" >&2; exit 2 ;; esac
+case "${1:-}" in -*) sed -n '2,16p' "$0" >&2; exit 2 ;; esac
 folder=${1:-${OUT:-}}
 [ -z "$folder" ] || folder=$(absolute "$folder")
 [ -z "${DONE:-}" ] || DONE=$(absolute "$DONE")
 [ -z "${REFERENCE:-}" ] || REFERENCE=$(absolute "$REFERENCE")
 cd "$(dirname "$0")/.." || exit 2
 folder=${folder:-$PWD/work/gpu}
+CARRY=${CARRY:-work/carry}
 
-# name | longest minutes | needs REFERENCE | command
+# name | longest minutes | needs REFERENCE (yes) or CARRY (carry) | command
 PIECES="
 matmul       | 2  | no  | benchmarks/machine.py --device cuda
 train_16     | 6  | yes | benchmarks/train_step.py --device cuda --batch 16 --repeats 7
@@ -33,6 +35,7 @@ train_64     | 9  | yes | benchmarks/train_step.py --device cuda --batch 64 --re
 inference    | 8  | yes | benchmarks/inference.py --device cuda --batch 64
 reduced_body | 2  | no  | benchmarks/body_device.py --device cuda
 waiting      | 4  | no  | benchmarks/waiting.py --model paper --precision bf16 --hours 10 --workers 0 4 8
+cmu          | 10 | carry | benchmarks/cmu_gpu.py run $CARRY $folder/cmu-gpu --minutes 9
 "
 
 PYTHON=${PYTHON:-$(test -x .venv/bin/python && echo .venv/bin/python || echo python3)}
@@ -74,6 +77,11 @@ while IFS='|' read -r name minutes needs command; do
         left=1
         continue
     fi
+    if [ "$needs" = carry ] && [ ! -d "$CARRY" ]; then
+        printf '%-14s left     %s is absent: .venv/bin/python benchmarks/cmu_gpu.py pack, where data/cmu is\n' "$name" "$CARRY"
+        left=1
+        continue
+    fi
     seconds=$((minutes * 60))
     if [ -n "${LIMIT_S:-}" ] && [ $((SECONDS + seconds)) -gt "$LIMIT_S" ]; then
         printf '%-14s left     needs up to %s minutes, %s s remain\n' "$name" "$minutes" $((LIMIT_S - SECONDS))
@@ -84,11 +92,15 @@ while IFS='|' read -r name minutes needs command; do
     read -r -a words <<<"$command"
     [ "$needs" = yes ] && words+=("$REFERENCE")
     begun=$SECONDS
-    if timeout "$seconds" "$PYTHON" "${words[@]}" --json "$folder/$name.part" >"$folder/$name.log" 2>&1; then
+    timeout "$seconds" "$PYTHON" "${words[@]}" --json "$folder/$name.part" >"$folder/$name.log" 2>&1
+    status=$?
+    if [ $status = 0 ]; then
         mv "$folder/$name.part" "$folder/$name.json"
         printf '%-14s %4d s   %s\n' "$name" $((SECONDS - begun)) "$(tail -n 1 "$folder/$name.log")"
+    elif [ $status = 75 ]; then
+        printf '%-14s left     stopped in time; the next run goes on\n' "$name"
+        left=1
     else
-        status=$?
         printf '%-14s FAILED   %s, see %s\n' "$name" \
             "$([ $status = 124 ] && echo "not done in $minutes minutes" || echo "exit $status")" "$folder/$name.log"
         rm -f "$folder/$name.part"

@@ -168,6 +168,7 @@ def test_gpu_measurements_resume_and_keep_what_is_done(tmp_path, reference):
     stub.chmod(0o755)
     out = tmp_path / "out"
     environment = {**os.environ, "PYTHON": str(stub), "OUT": str(out), "FIXED": str(tmp_path / "fixed")}
+    environment["CARRY"] = str(tmp_path / "carry")
     environment.pop("REFERENCE", None)
 
     def call(**more):
@@ -182,7 +183,8 @@ def test_gpu_measurements_resume_and_keep_what_is_done(tmp_path, reference):
     assert status == 1 and "train_16       FAILED   exit 5" in printed and "train_64       left" in printed
     assert "matmul         done" in printed and not (out / "train_16.json").exists()
     (tmp_path / "fixed").touch()
+    (tmp_path / "carry").mkdir()
     status, printed = call(REFERENCE=str(reference))
-    assert status == 0 and len(list(out.glob("*.json"))) == 6 and not list(out.glob("*.part"))
+    assert status == 0 and len(list(out.glob("*.json"))) == 7 and not list(out.glob("*.part"))
     assert f"--reference {reference}" in (out / "train_64.log").read_text()
     assert call(OUT=str(tmp_path / "empty"), DONE=str(out))[0] == 0
