@@ -24,11 +24,14 @@ repro: $(READY)
 plan: $(READY)
 	@$(BIN)/python -m pipeline.plan $(or $(PROFILE),demo)
 
+# A file of tests a core at a time (four at most), with a thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not campaign"
+	$(PYTEST) -m "not campaign"
 
 test-full: $(READY)
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 check: $(READY)
 	$(BIN)/ruff check .

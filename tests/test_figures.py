@@ -13,8 +13,9 @@ from langpose.pairs import label_counts
 
 pytest.importorskip("matplotlib")
 
-from langpose import figures
-from langpose.report import write_page
+from langpose import figures, listings
+from langpose.report import Page, write_page
+from pipeline import pictures
 from pipeline.stages import report
 
 
@@ -58,7 +59,7 @@ def test_the_numbers_equal_a_slow_count(seed, tmp_path):
         f"Pairs: {whole['pairs']}; different labels: {whole['labels']}; the ten most frequent have {share:.1f} % of "
         f"the pairs; labels that occur once: {whole['once']}"
     )
-    rows = list(csv.reader(io.StringIO(report.labels_table(counts, "demo").to_csv())))[1:]
+    rows = list(csv.reader(io.StringIO(listings.labels_table(counts, "demo").to_csv())))[1:]
     assert [row[1] for row in rows] == ["all", "actions", "transitions"]
     assert rows[0][2:4] == [str(whole["pairs"]), str(whole["labels"])]
     assert rows[0][5:] == [f"{share:.1f}", str(whole["half"]), str(whole["once"])]
@@ -98,9 +99,10 @@ def test_a_label_that_reads_null_is_a_label(tmp_path):
 
 def test_the_page_shows_the_picture_with_its_numbers(tmp_path):
     counts = zipf(30, 5)
-    figure = report.labels_picture(tmp_path, counts, "demo")
-    table = report.labels_table(counts, "demo")
-    write_page(tmp_path, "title", "lead", "", {}, "", [], [figure], [table])
+    figure = pictures.labels_picture(tmp_path, counts, "demo")
+    table = listings.labels_table(counts, "demo")
+    page = Page("title", "lead", "", [], {}, "", [], figures=[figure], listings=[table])
+    write_page(tmp_path, page)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert 'alt="How often each label occurs"' in page
     assert base64.b64encode((tmp_path / "labels.png").read_bytes()).decode() in page

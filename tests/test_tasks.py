@@ -296,12 +296,14 @@ def test_the_validation_alignment_is_over_batches_of_the_trainings_size(model, a
 
 def test_validation_clips_point_into_their_own_texts(model):
     task = pretrain_task(model.eval(), "infonce")
+    vectors = dict(zip(LABELS, torch.eye(6), strict=False))
+    model.encode_text = lambda texts: torch.stack([vectors[text] for text in texts])
     with torch.no_grad():
         before = task.validate()
         task.labels = ["never", "asked", "for", "these"]
         assert task.validate() == before
         task.validation.labels = LABELS[::-1]
-        assert task.validate()["val_alignment"] != before["val_alignment"]
+        assert abs(task.validate()["val_alignment"] - before["val_alignment"]) > 0.01
 
 
 @pytest.mark.parametrize("alignment", ["one_hot", "none"])
