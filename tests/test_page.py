@@ -390,6 +390,8 @@ def test_nothing_but_tables_scrolls_sideways(visit, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     tops = page.eval_on_selector_all(".panel", "all => all.map(p => p.getBoundingClientRect().top)")
     assert len(set(tops)) == (1 if width > 700 else 2)
+    captions = page.eval_on_selector_all(".panel figcaption", "all => all.map(c => c.scrollWidth - c.clientWidth)")
+    assert max(captions) <= 0
     assert page.eval_on_selector("#more .scroll", "box => box.scrollWidth > box.clientWidth") == (width < 600)
     overflowing = page.evaluate("""() => [...document.querySelectorAll('button, select, input, figure, p')]
         .filter(e => !e.closest('.scroll') && e.getBoundingClientRect().right > innerWidth + 1)
