@@ -12,7 +12,6 @@ they are removed or ``--keep`` says that they hold nevertheless.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -25,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langpose.storage import replacing, sha256
+from langpose import checkpoints
+from langpose.storage import replacing
 from langpose.training import PREEMPTED
 from pipeline import layout, params
 from pipeline.axes import Axes
@@ -73,11 +73,8 @@ def cells(profile: str, axes: Axes) -> Iterator[Cell]:
 
 def made_of(profile: str) -> str:
     """The hash of the profile's parameters and of all code that a cell may run."""
-    found = hashlib.sha256(json.dumps(params.load(profile), sort_keys=True).encode())
-    for package in ("langpose", "pipeline"):
-        for file in sorted(Path(package).rglob("*.py")):
-            found.update(f"{file.as_posix()} {sha256(file)}\n".encode())
-    return found.hexdigest()
+    code = [file for package in ("langpose", "pipeline") for file in sorted(Path(package).rglob("*.py"))]
+    return checkpoints.fingerprint(checkpoints.made_of(params.load(profile), code))
 
 
 def command(cell: Cell) -> list[str]:

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,6 +13,7 @@ from langpose.cost import cost_table
 from langpose.model.langpose import LangPoseConfig
 from langpose.model.pose_encoder import PoseEncoderConfig
 from langpose.tables import Block, Table
+from tests import score_tables
 
 ROOT = Path(__file__).parents[1]
 # Uncompressed, so that the words can be read from the file. graphicx is the only package that the tables need.
@@ -54,14 +54,7 @@ def words(pdf):
 
 
 def scores(actions):
-    rng = np.random.default_rng(0)
-    rows = []
-    for variant in ("baseline", "mmm", "mmm_map", "mmm_infonce"):
-        for seed in (0, 1):
-            rows += [("human36m", variant, seed, m, rng.uniform(30, 60)) for m in ("P1_mm", "P2_mm", "P3_mm")]
-            rows += [("human36m", variant, seed, f"action:{a}", rng.uniform(30, 60)) for a in actions]
-            rows += [("mpi_inf_3dhp", variant, seed, m, rng.uniform(10, 90)) for m in ("P1_mm", "PCK", "AUC")]
-    return pd.DataFrame(rows, columns=["dataset", "variant", "seed", "metric", "value"])
+    return score_tables.scores(actions, ("baseline", "mmm", "mmm_map", "mmm_infonce"))
 
 
 def differences():

@@ -8,17 +8,11 @@ import pandas as pd
 import pytest
 
 from langpose import tables
+from tests import score_tables
 
 
 def scores(actions=("Photo", "Sitting", "SittingDown")):
-    rng = np.random.default_rng(0)
-    rows = []
-    for variant in ("baseline", "mmm_map", "mmm_infonce"):
-        for seed in (0, 1):
-            rows += [("human36m", variant, seed, m, rng.uniform(30, 60)) for m in ("P1_mm", "P2_mm", "P3_mm")]
-            rows += [("human36m", variant, seed, f"action:{a}", rng.uniform(30, 60)) for a in actions]
-            rows += [("mpi_inf_3dhp", variant, seed, m, rng.uniform(10, 90)) for m in ("P1_mm", "PCK", "AUC")]
-    return pd.DataFrame(rows, columns=["dataset", "variant", "seed", "metric", "value"])
+    return score_tables.scores(actions, ("baseline", "mmm_map", "mmm_infonce"))
 
 
 def none():
