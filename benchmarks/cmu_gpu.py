@@ -1,6 +1,6 @@
 """The experiment on real motion at full size, on a GPU machine that has neither DVC nor the raw data.
 
-    .venv/bin/python benchmarks/cmu_gpu.py pack [FOLDER]       where data/cmu is made: what must travel, about 50 MiB
+    .venv/bin/python benchmarks/cmu_gpu.py pack [FOLDER]       where data/cmu is made: what must travel, 58 MiB
     python3 benchmarks/cmu_gpu.py run [FOLDER] [OUT] [--minutes 9] [--jobs 3] [--json FILE]
                                                                on the GPU; again: goes on (exit code 75: not done)
     .venv/bin/python benchmarks/cmu_gpu.py report FOLDER OUT   where DVC is: reports/cmu-gpu from what came back
