@@ -7,25 +7,16 @@ without, params.yaml is used as it is.
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
-from langpose.storage import replacing
-from pipeline import layout, params
-from pipeline.axes import PARAMS, Axes
+from pipeline import axes, layout, params
 
 
 def select(profile: str) -> None:
-    """Write the axes of ``profile`` into params.yaml, under the comment that stands at its top."""
-    axes = {"profiles": [profile], **asdict(params.section(profile, "axes", Axes))}
-    head = [line for line in PARAMS.read_text().splitlines() if line.startswith("#")]
-    body = yaml.safe_dump(axes, sort_keys=False)
-    text = "\n".join([*head, body])
-    if text != PARAMS.read_text():
-        with replacing(PARAMS) as temporary:
-            temporary.write_text(text)
+    """Write the axes of ``profile`` into params.yaml."""
+    axes.write(profile, params.section(profile, "axes", axes.Axes))
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +29,7 @@ def main(arguments: list[str]) -> int:
     code = subprocess.run([sys.executable, "-m", "dvc", "repro"], env=os.environ | {"PATH": path}).returncode
     if code:
         return code
-    for profile in yaml.safe_load(PARAMS.read_text())["profiles"]:
+    for profile in yaml.safe_load(axes.PARAMS.read_text())["profiles"]:
         folder = layout.report(profile)
         print(f"\nreport of profile '{profile}': {(folder / 'index.html').resolve()}")
         table = (folder / "table1.md").read_text().splitlines()
