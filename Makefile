@@ -2,6 +2,7 @@
 #                       the demo in a fresh clone
 # make repro PROFILE=cmu  the same on real motion capture
 # make plan PROFILE=paper  what its trainings take (FLOPs, memory, hours), before they are run
+# make services         Prefect, MLflow and workers on this machine;  make services-down stops them;  make worker: one more
 # make test             the whole suite at reduced counts;  make test-full: every campaign at full count
 PYTHON  ?= python3
 VENV    ?= .venv
@@ -16,13 +17,24 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # No program that we call reports home.
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: repro plan test test-full check format clean-environment
+.PHONY: repro plan services services-down worker test test-full check format clean-environment
 repro: $(READY)
 	@$(BIN)/python -m pipeline.reproduce $(PROFILE)
 
 plan: $(READY)
 	@$(BIN)/python -m pipeline.plan $(or $(PROFILE),demo)
+
+services: $(READY)
+	@$(BIN)/python -m pipeline.services up $(SERVICES)
+
+services-down: $(READY)
+	@$(BIN)/python -m pipeline.services down
+
+worker: $(READY)
+	@$(BIN)/python -m pipeline.services worker
 
 # A file of tests a core at a time (four at most), with a thread each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile

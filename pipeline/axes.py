@@ -64,6 +64,11 @@ def read() -> Axes:
     return from_mapping(Axes, {name: value for name, value in values.items() if name != "profiles"}, str(PARAMS))
 
 
+def profiles() -> list[str]:
+    """The profiles that params.yaml lists."""
+    return list(yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["profiles"])
+
+
 def write(profile: str, axes: Axes) -> None:
     """Make ``profile`` with ``axes`` what params.yaml lists, under the comment that stands at its top."""
     head = [line for line in PARAMS.read_text(encoding="utf-8").splitlines() if line.startswith("#")]

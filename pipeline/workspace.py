@@ -80,3 +80,26 @@ def prepare(wanted: str, grid: Grid) -> None:
     with replacing(JOB) as temporary:
         temporary.write_text(json.dumps({"commit": wanted, **grid.to_json()}) + "\n", encoding="utf-8")
     grid.write()
+
+
+def offer(grid: Grid, shared: bool) -> str:
+    """Make this checkout the one that ``grid`` is begun from: its parameters; returns the commit.
+
+    With ``shared``, workers get the commit alone: what is in none (but results, and what an earlier grid wrote) is
+    refused with `UnfitError`.
+    """
+    if JOB.exists():
+        before = json.loads(JOB.read_text(encoding="utf-8"))
+        if before["overrides"]:
+            git("checkout", "--quiet", "--", f"profiles/{before['profile']}.yaml")
+        JOB.unlink()
+    mine = [path for path in changes() if not _of_a_job(path) or path.startswith("profiles/")]
+    if shared and mine:
+        raise UnfitError(
+            f"{Path.cwd()} has changes that are in no commit ({', '.join(mine[:5])}{' …' if len(mine) > 5 else ''}); "
+            "workers would not see them: commit and push them"
+        )
+    with replacing(JOB) as temporary:
+        temporary.write_text(json.dumps({"commit": commit(), **grid.to_json()}) + "\n", encoding="utf-8")
+    grid.write()
+    return commit()
