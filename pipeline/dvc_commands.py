@@ -98,6 +98,8 @@ def run(
     except BaseException:
         _end(process, grace_s)
         raise
+    finally:
+        process.stdout.close()
     if code:
         raise _error(f"dvc {' '.join(arguments)}", code, list(lines))
     return list(lines)
@@ -124,6 +126,8 @@ def _error(what: str, code: int, lines: list[str]) -> DvcError:
     ):
         if f"exited with {number}" in text:
             return kind(f"{what}: {words}", lines)
+    if "Can't remove the following unsaved files" in text:
+        return ChangedError(f"{what}: files in this checkout are not what DVC made there", lines)
     errors = [line for line in lines if line.startswith(("ERROR", "CRITICAL")) or "Errno" in line] or lines[-3:]
     if "exited with" not in text or "No space left" in text:
         for sign, advice in TROUBLES.items():

@@ -45,14 +45,14 @@ def cell(job: dict[str, Any]) -> PrefectState[Any]:
     try:
         with tracking.watch(parsed, log):
             result = worker.run(parsed, log)
-            tracking.log_cell(parsed, result, log)
+            run = tracking.log_cell(parsed, result, log)
     except PreemptedError as error:
         return PrefectState(type=StateType.CRASHED, name=PREEMPTED, message=str(error))
     except (TroubleError, workspace.UnfitError) as error:
         return Failed(name=TROUBLE, message=f"{worker.machine()}: {error}")
     except (DvcError, ValueError) as error:
         return Failed(message=f"{worker.machine()}: {error}")
-    facts = {"machine": result.machine, "minutes": round(result.seconds / 60, 2), "ran": result.ran,
+    facts = {"machine": result.machine, "minutes": round(result.seconds / 60, 2), "ran": result.ran, "run": run,
              "scores": result.scores, "outputs": result.outputs}  # fmt: skip
     create_table_artifact(facts_to_rows(facts), facts_key(parsed.cell), f"What became of {parsed.cell}")
     how = "ran" if result.ran else "restored from the cache"
@@ -105,9 +105,8 @@ def ablations(
             )
     finish(stages, cells, profile, shared, log)
     show_report(grid, log)
-    tracking.sync_grid(grid, commit, log)
-    if address := tracking.grid_address(grid):
-        create_link_artifact(address, "the grid in MLflow", f"mlflow-{profile}")
+    if address := tracking.sync_grid(grid, commit, log):
+        create_link_artifact(address, "the grid in MLflow", f"mlflow-{profile}".replace("_", "-").lower())
     return Completed(
         message=f"{len(cells)} cells, {sum(bool(one.facts.get('ran')) for one in ended.values())} of them run"
     )
@@ -206,7 +205,7 @@ class LiveTable:
         self.title = f"Grid {grid.id} of profile {grid.profile}"
         self.rows: dict[str, dict[str, Any]] = {
             name: {"cell": name, "state": "waiting" if name in missing else "restored", "machine": "", "minutes": "",
-                   "P1 (mm)": "", "message": ""}
+                   "P1 (mm)": "", "run": "", "message": ""}
             for name in cells
         }  # fmt: skip
         self.written, self.stale = 0.0, True
@@ -216,7 +215,8 @@ class LiveTable:
         score = facts.get("scores", {}).get("P1_mm")
         self.rows[progress.cell.name] |= {
             "state": str(progress.state), "machine": facts.get("machine", ""), "minutes": facts.get("minutes", ""),
-            "P1 (mm)": "" if score is None else f"{score:.1f}", "message": progress.message[:200],
+            "P1 (mm)": "" if score is None else f"{score:.1f}", "run": facts.get("run", ""),
+            "message": progress.message[:200],
         }  # fmt: skip
         self.stale = True
 

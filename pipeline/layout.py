@@ -3,6 +3,7 @@
 dvc.yaml names the same paths; tests/test_pipeline.py holds the two together.
 """
 
+import os
 from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -59,5 +60,8 @@ def report(profile: str) -> Path:
 
 
 def work(*cell: str | int) -> Path:
-    """Checkpoints of a running cell: outside DVC's outputs, which DVC deletes before a stage runs."""
-    return Path("work") / "-".join(str(part) for part in cell)
+    """Checkpoints of a running cell: outside DVC's outputs, which DVC deletes before a stage runs.
+
+    Below work/, or below LANGPOSE_WORK: a folder that several machines see, so that one goes on where another died.
+    """
+    return Path(os.environ.get("LANGPOSE_WORK") or "work") / "-".join(str(part) for part in cell)

@@ -14,6 +14,7 @@ Names of environment variables are MLflow's own (MLFLOW_TRACKING_URI); where non
 import argparse
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -394,20 +395,37 @@ def curve_so_far(work: Path, since: float) -> list[dict[str, Any]]:
         return json.loads(handle.metadata()["record"])["history"]
 
 
-def log_cell(job: Job, result: Result, log: Log) -> None:
-    """Log a cell that a worker has just done."""
-    if configured():
-        with _forgiving(log, "the next sync adds it"):
-            stages, entries = graph.read(), dvc_commands.lock()
-            tracker = Tracker.open(job.grid, job.commit)
-            tracker.log(stages[job.cell], entries[job.cell], entries, stages, result.machine)
+def log_cell(job: Job, result: Result, log: Log) -> str:
+    """Log a cell that a worker has just done; the address of its run, "" where there is none."""
+    if not configured():
+        return ""
+    with _forgiving(log, "the next sync adds it"):
+        stages, entries = graph.read(), dvc_commands.lock()
+        stage = stages[job.cell]
+        tracker = Tracker.open(job.grid, job.commit)
+        tracker.log(stage, entries[job.cell], entries, stages, result.machine)
+        run_id = tracker.child(child_name(stage), stage.kind, hash_of(entries[job.cell])).info.run_id
+        return address(tracker.experiment, run_id)
+    return ""
 
 
-def sync_grid(grid: Grid, commit: str, log: Log) -> None:
-    """Log every cell of ``grid`` that lies here and MLflow lacks."""
-    if configured():
-        with _forgiving(log, "`python -m pipeline.tracking sync` adds it later"):
-            log(f"MLflow: {sync(grid, commit)} results added")
+def address(experiment: str, run_id: str = "") -> str:
+    """Where a run, or an experiment, is seen in MLflow's UI; "" where MLflow is no server."""
+    uri = os.environ.get(URI, "")
+    if not uri.startswith(("http://", "https://")):
+        return ""
+    place = f"{re.sub(r'//[^/@]*@', '//', uri).rstrip('/')}/#/experiments/{experiment}"
+    return f"{place}/runs/{run_id}" if run_id else place
+
+
+def sync_grid(grid: Grid, commit: str, log: Log) -> str:
+    """Log every cell of ``grid`` that lies here and MLflow lacks; the address of the profile's runs, or ""."""
+    if not configured():
+        return ""
+    with _forgiving(log, "`python -m pipeline.tracking sync` adds it later"):
+        log(f"MLflow: {sync(grid, commit)} results added")
+        return address(Tracker.open(grid, commit).experiment)
+    return ""
 
 
 def sync(grid: Grid, commit: str, uri: str | None = None) -> int:
@@ -421,18 +439,6 @@ def sync(grid: Grid, commit: str, uri: str | None = None) -> int:
     tracker.best()
     tracker.finish()
     return added
-
-
-def grid_address(grid: Grid) -> str | None:
-    """Where the grid is seen in MLflow's UI, where that is a server."""
-    uri = os.environ.get(URI, "")
-    if not uri.startswith(("http://", "https://")):
-        return None
-    try:
-        found = MlflowClient(tracking_uri=uri).get_experiment_by_name(grid.profile)
-    except Exception:
-        return None
-    return None if found is None else f"{uri.rstrip('/')}/#/experiments/{found.experiment_id}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

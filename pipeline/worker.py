@@ -84,6 +84,8 @@ def run(job: Job, log: Log) -> Result:
         with dvc_commands.guarded([job.command], job.expected) as environment:
             lines = dvc_commands.patiently(arguments, log, environment)
     except ChangedError:
+        if not own:
+            raise
         log(f"dropped from here, to be fetched again: {', '.join(drop_changed(job.expected)) or 'nothing'}")
         raise
     except RefusedError as error:

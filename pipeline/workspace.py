@@ -6,6 +6,7 @@ is somebody's work, and is refused.
 """
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -63,6 +64,12 @@ def _tracked(path: str) -> bool:
     return bool(git("ls-files", "--", path))
 
 
+def origin() -> str:
+    """Where this clone fetches from, without what may be a password in it."""
+    lines = git("remote", "-v").splitlines()
+    return re.sub(r"//[^/@\s]*@", "//", lines[0].split()[1]) if lines else "nowhere: no git remote is set"
+
+
 def prepare(wanted: str, grid: Grid) -> None:
     """Bring this checkout to commit ``wanted`` with ``grid``'s parameters. Raises `UnfitError`."""
     restore()
@@ -75,7 +82,7 @@ def prepare(wanted: str, grid: Grid) -> None:
         except UnfitError as error:
             raise UnfitError(
                 f"commit {wanted[:12]} cannot be checked out in {Path.cwd()} ({error}); push it where this clone "
-                f"fetches from: {git('remote', '-v').splitlines()[:1] or 'no git remote is set'}"
+                f"fetches from: {origin()}"
             ) from error
     with replacing(JOB) as temporary:
         temporary.write_text(json.dumps({"commit": wanted, **grid.to_json()}) + "\n", encoding="utf-8")

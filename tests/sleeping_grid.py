@@ -40,7 +40,8 @@ def write(path):
     if path.suffix == ".csv":
         text = "action,joint,p1\\n" + "".join(f"a{i},j{i},{100 * number + i}\\n" for i in range(3))
         if path.name == "history.csv":
-            text = "epoch,step,loss,val_mpjpe\\n" + "".join(f"{i},{i + 1},{number + i},{50 * number + 9 - i}\\n" for i in range(9))
+            rows = (f"{i},{i + 1},{number + i},{50 * number + 9 - i}\\n" for i in range(9))
+            text = "epoch,step,loss,val_mpjpe\\n" + "".join(rows)
     else:
         text = json.dumps({"P1_mm": 100 * number, "val_mpjpe_mm": 50 * number, "made": made})
     temporary = path.with_name(f".{path.name}.tmp")

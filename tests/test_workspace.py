@@ -89,7 +89,5 @@ def test_changes_beside_a_jobs_own_are_refused_too(clone):
 
 
 def test_a_commit_that_nobody_pushed_is_named(clone):
-    with pytest.raises(
-        UnfitError, match="commit 000000000000 cannot be checked out .* push it where this clone"
-    ):
+    with pytest.raises(UnfitError, match="commit 000000000000 cannot be checked out .* push it where this clone"):
         workspace.prepare("0" * 40, Grid.of("demo"))

@@ -1,0 +1,131 @@
+"""DVC's failures are told apart, and ended with whoever called it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("dvc")
+
+from pipeline import dvc_commands
+from pipeline.dvc_commands import DvcError, PreemptedError, RefusedError, TroubleError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A DVC repository, with a stage that runs what stage.py says."""
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(dvc_commands.command("init", "-q"), check=True, env=os.environ | {"DVC_NO_ANALYTICS": "true"})
+    Path("dvc.yaml").write_text(
+        "stages:\n  one:\n    cmd: python stage.py\n    deps: [stage.py]\n    outs: [out.txt]\n"
+        "  two:\n    cmd: cp out.txt two.txt\n    deps: [out.txt]\n    outs: [two.txt]\n"
+    )
+    Path("stage.py").write_text("open('out.txt', 'w').write('made')\n")
+    return tmp_path
+
+
+def test_lines_come_as_they_are_printed_and_the_lock_is_read(place):
+    lines = []
+    dvc_commands.run(["repro"], lines.append)
+    assert "Running stage 'one':" in lines and Path("two.txt").read_text() == "made"
+    entries = dvc_commands.lock()
+    assert set(entries) == {"one", "two"}
+    assert dvc_commands.inputs(entries["two"]) == dvc_commands.outputs(entries["one"])
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind", "words"),
+    [
+        ("raise SystemExit(75)", PreemptedError, "was told to end, and saved itself"),
+        ("raise SystemExit(78)", RefusedError, "a result that should be in the cache is not"),
+        ("raise SystemExit(65)", dvc_commands.ChangedError, "inputs of a stage are not what was made for it"),
+        ("raise SystemExit(1)", DvcError, "failed to run: python stage.py"),
+        ("raise OSError(28, 'No space left on device')", TroubleError, "the disk is full; free some space"),
+    ],
+)
+def test_a_failing_stage_says_why(place, stage, kind, words):
+    Path("stage.py").write_text(stage + "\n")
+    with pytest.raises(DvcError, match=words) as caught:
+        dvc_commands.run(["repro"], lambda line: None)
+    assert type(caught.value) is kind
+
+
+def test_a_failing_stage_that_speaks_of_the_network_is_no_trouble_of_the_remote(place):
+    Path("stage.py").write_text("raise SystemExit('Connection refused')\n")
+    with pytest.raises(DvcError) as caught:
+        dvc_commands.run(["repro"], lambda line: None)
+    assert type(caught.value) is DvcError
+
+
+def test_a_missing_remote_and_one_out_of_reach_say_what_to_do(place):
+    dvc_commands.run(["repro"], lambda line: None)
+    assert not dvc_commands.has_remote()
+    with pytest.raises(TroubleError, match="there is no DVC remote .* `dvc remote add -d NAME URL`"):
+        dvc_commands.run(["push"], lambda line: None)
+    dvc_commands.run(["remote", "add", "-d", "far", "http://127.0.0.1:9/nothing"], lambda line: None)
+    assert dvc_commands.has_remote()
+    with pytest.raises(TroubleError, match="remote"):
+        dvc_commands.run(["push"], lambda line: None)
+
+
+def test_trouble_is_tried_again_after_growing_waits_and_a_failure_is_not(place, monkeypatch):
+    waits, said = [], []
+    monkeypatch.setattr(dvc_commands.time, "sleep", waits.append)
+    with pytest.raises(TroubleError):
+        dvc_commands.patiently(["push"], said.append, attempts=4, delay_s=5.0)
+    assert waits == [5.0, 10.0, 20.0]
+    assert sum("trying again in" in line for line in said) == 3
+    Path("stage.py").write_text("raise SystemExit(1)\n")
+    waits.clear()
+    with pytest.raises(DvcError):
+        dvc_commands.patiently(["repro"], said.append)
+    assert waits == []
+
+
+def test_another_command_in_the_same_checkout_is_waited_for(place):
+    Path("stage.py").write_text("import time; time.sleep(4); open('out.txt', 'w').write('made')\n")
+    first = subprocess.Popen(
+        dvc_commands.command("repro", "-s", "one"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not Path(".dvc/tmp/rwlock").exists() or "out.txt" not in Path(".dvc/tmp/rwlock").read_text():
+        time.sleep(0.1)
+    said = []
+    dvc_commands.patiently(["repro", "-s", "one"], said.append, attempts=5, delay_s=1.0)
+    assert first.wait() == 0 and Path("out.txt").read_text() == "made"
+    assert any("another DVC command works in this checkout" in line for line in said)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_the_stage_ends_with_whoever_called(place, how):
+    """By SIGTERM, so that it saves: at once where the caller can still pass it on, else by the guard's watch."""
+    Path("stage.py").write_text(
+        "import signal, sys, time\nfrom pathlib import Path\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "import pipeline.stages\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (Path('saved').touch(), sys.exit(75)))\n"
+        "Path('began').touch()\ntime.sleep(60)\n"
+    )
+    caller = subprocess.Popen(
+        [sys.executable, "-c",
+         "import signal, sys\nfrom pipeline import dvc_commands\n"
+         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))\n"
+         "with dvc_commands.guarded(['python stage.py']) as environment:\n"
+         "    dvc_commands.run(['repro', '-s', 'one'], print, environment)\n"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not Path("began").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    caller.send_signal(how)
+    caller.wait(30)
+    deadline = time.monotonic() + 15
+    while not Path("saved").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert Path("saved").exists()
