@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,6 +127,8 @@ def _error(what: str, code: int, lines: list[str]) -> DvcError:
     ):
         if f"exited with {number}" in text:
             return kind(f"{what}: {words}", lines)
+    if re.search(r"exited with (-9|137)\b", text):
+        return TroubleError(f"{what}: a stage was killed from outside; was the machine out of memory?", lines)
     if "Can't remove the following unsaved files" in text:
         return ChangedError(f"{what}: files in this checkout are not what DVC made there", lines)
     errors = [line for line in lines if line.startswith(("ERROR", "CRITICAL")) or "Errno" in line] or lines[-3:]

@@ -157,19 +157,10 @@ def up(options: argparse.Namespace) -> None:
         if _taken(port):
             sys.exit(f"port {port} is in use by another program; name a free one (--port, --mlflow-port)")
     environment = {**QUIET, "PREFECT_API_URL": api, "PREFECT_HOME": str((HOME / "prefect").resolve())}
-    server = start(
-        "prefect-server",
-        [program("prefect"), "server", "start", "--host", options.host, "--port", str(options.port)],
-        {**environment, "PREFECT_UI_API_URL": api}, api.removesuffix("/api"),
-    )  # fmt: skip
-    mlflow = start(
-        "mlflow",
-        [program("mlflow"), "server", "--host", "127.0.0.1", "--port", str(options.mlflow_port), "--workers", "1",
-         "--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", str(Path("mlartifacts").resolve())],
-        QUIET, ui,
-    )  # fmt: skip
+    server = start("prefect-server", server_command(options.host, options.port), environment, api.removesuffix("/api"))
+    mlflow = start("mlflow", mlflow_command(options.mlflow_port, Path("mlflow.db"), Path("mlartifacts")), QUIET, ui)
     wait_for(server, f"{api}/health")
-    environment |= {**WORKER, "MLFLOW_TRACKING_URI": ui, "LANGPOSE_CHECKOUT": str(Path.cwd())}
+    environment |= {**WORKER, "MLFLOW_TRACKING_URI": ui, **of_checkout(Path.cwd())}
     for pool in POOLS:
         prefect(environment, "work-pool", "create", "--type", "process", "--overwrite", pool)
     prefect(environment, "--no-prompt", "deploy", "--all")
@@ -178,7 +169,7 @@ def up(options: argparse.Namespace) -> None:
     number = options.workers or max(1, len(devices))
     for index in range(number):
         device = {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)]} if devices else {}
-        checkout = {"LANGPOSE_CHECKOUT": str(own_clone(index))} if shared else {}
+        checkout = of_checkout(own_clone(index)) if shared else {}
         start(f"worker-{index}", worker_command("gpu", worker_name(index), 1), {**environment, **device, **checkout})
     wait_for(mlflow, f"{ui}/health")
     print(
@@ -187,6 +178,11 @@ def up(options: argparse.Namespace) -> None:
         f"begin the demo's grid:  {'' if options.port == 4200 else f'PREFECT_API_URL={api} '}"
         f"{Path(program('prefect'))} deployment run ablations\nstop everything:        make services-down"
     )
+
+
+def of_checkout(folder: Path) -> dict[str, str]:
+    """What tells a worker which checkout is its own: where its flows go, and whose code they import."""
+    return {"LANGPOSE_CHECKOUT": str(folder), "PYTHONPATH": str(folder)}
 
 
 def own_clone(index: int) -> Path:
@@ -216,6 +212,18 @@ def prefect(environment: Mapping[str, str], *arguments: str) -> None:
         sys.exit(f"prefect {' '.join(arguments)} failed:\n{(done.stdout + done.stderr)[-3000:]}")
 
 
+def server_command(host: str, port: int) -> list[str]:
+    return [program("prefect"), "server", "start", "--host", host, "--port", str(port)]
+
+
+def mlflow_command(port: int, database: Path, artifacts: Path) -> list[str]:
+    """MLflow's server on this machine alone; it hands artifacts through, so that workers need no way to them."""
+    return [
+        program("mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(artifacts.resolve()),
+    ]  # fmt: skip
+
+
 def worker_command(pool: str, name: str, limit: int) -> list[str]:
     return [
         program("prefect"),
@@ -242,7 +250,7 @@ def worker(options: argparse.Namespace) -> None:
     if not (os.environ.get("PREFECT_API_URL") or Path("prefect.toml").exists()):
         sys.exit("which server? set PREFECT_API_URL=http://HOST:4200/api")
     os.environ.update({**QUIET, **{name: os.environ.get(name, value) for name, value in WORKER.items()}})
-    os.environ["LANGPOSE_CHECKOUT"] = str(Path.cwd())
+    os.environ.update(of_checkout(Path.cwd()))
     name = options.name or worker_name()
     command = worker_command(options.pool, name, 10 if options.pool == "submit" else 1)
     os.execv(command[0], command)

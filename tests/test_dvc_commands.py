@@ -46,6 +46,7 @@ def test_lines_come_as_they_are_printed_and_the_lock_is_read(place):
         ("raise SystemExit(75)", PreemptedError, "was told to end, and saved itself"),
         ("raise SystemExit(78)", RefusedError, "a result that should be in the cache is not"),
         ("raise SystemExit(65)", dvc_commands.ChangedError, "inputs of a stage are not what was made for it"),
+        ("import os; os.kill(os.getpid(), 9)", TroubleError, "killed from outside; was the machine out of memory"),
         ("raise SystemExit(1)", DvcError, "failed to run: python stage.py"),
         ("raise OSError(28, 'No space left on device')", TroubleError, "the disk is full; free some space"),
     ],
