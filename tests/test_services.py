@@ -72,7 +72,7 @@ def test_down_stops_what_was_started_here_with_its_children_and_nothing_else(cap
 
 def test_a_service_that_ends_at_once_is_shown_with_its_words():
     service = services.start("mlflow", [sys.executable, "-c", "print('port is taken'); raise SystemExit(3)"], {})
-    with pytest.raises(SystemExit, match="mlflow ended.*port is taken"):
+    with pytest.raises(SystemExit, match="(?s)mlflow ended.*port is taken"):
         time.sleep(1)
         services.wait_for(service, "http://127.0.0.1:9/health")
 
