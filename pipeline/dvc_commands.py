@@ -1,6 +1,7 @@
 """DVC as the pipeline calls it: its output line by line, its errors told apart, ended when we are."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -8,23 +9,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from langpose.storage import replacing
 from pipeline import guard
 
 Log = Callable[[str], None]
 
-GRACE_S = 120.0
-"""How long a stage has to save itself once it is told to end."""
+GRACE_S = 20.0
+"""How long a stage that is told to end is waited for: less than Prefect gives us. It saves on without us if need be."""
+LONGEST_WAIT_S = 60.0
+"""Between two tries of `patiently`, at most."""
 
 
 class DvcError(Exception):
-    """DVC did not do what it was asked to; ``lines`` are the last that it printed."""
+    """DVC did not do what it was asked to; ``lines`` are what it printed."""
 
     def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -32,28 +35,36 @@ class DvcError(Exception):
 
 
 class TroubleError(DvcError):
-    """Nothing is wrong with the work: it was the machine, the remote or the network, and another time may do."""
+    """Nothing is wrong with the work: it was this machine, and another time or another machine may do."""
+
+
+class AwayError(TroubleError):
+    """The remote does not answer, or another DVC command works here: worth waiting for on the spot."""
 
 
 class PreemptedError(DvcError):
-    """The stage was told to end, and saved itself."""
+    """The stage was told to end, and saved itself; or DVC was ended from outside."""
 
 
 class ChangedError(TroubleError):
-    """A stage's inputs are not what they should be."""
+    """Data here is not what was made."""
 
 
 class RefusedError(DvcError):
     """A stage would have had to run that may not run here: its result is not in the cache."""
 
 
-TROUBLES = {
+HERE = {
     "No space left on device": "the disk is full; free some space (`dvc gc -w` drops what no checkout needs)",
     "Disk quota exceeded": "the disk quota is used up; free some space (`dvc gc -w` drops what no checkout needs)",
-    "is busy": "another DVC command works in this checkout; it is waited for, else see .dvc/tmp/rwlock",
-    "Unable to acquire lock": "another DVC command works in this checkout; it is waited for, else see .dvc/tmp/lock",
+    "Can't remove the following unsaved files": "files in this checkout are not what DVC made there",
     "no remote specified": "there is no DVC remote to share results through: `dvc remote add -d NAME URL`",
     "config file error": "DVC's configuration is not valid; see .dvc/config and .dvc/config.local",
+}
+"""What DVC prints where this machine is in trouble → what to say about it."""
+AWAY = {
+    "is busy": "another DVC command works in this checkout; see .dvc/tmp/rwlock",
+    "Unable to acquire lock": "another DVC command works in this checkout; see .dvc/tmp/lock",
     "failed to connect": "the DVC remote does not answer",
     "Could not connect": "the DVC remote does not answer",
     "Cannot connect": "the DVC remote does not answer",
@@ -62,12 +73,13 @@ TROUBLES = {
     "Connection reset": "the connection to the DVC remote broke",
     "timed out": "the DVC remote does not answer in time",
     "Permission denied": "the DVC remote, or a folder here, may not be written to",
-    "does not exist": "a folder of the DVC remote is not there",
+    "Not a directory": "the DVC remote's folder is not there",
     "failed to pull": "the DVC remote did not give what was asked for",
     "failed to push": "the DVC remote did not take what it was given",
     "failed to transfer": "the DVC remote did not take, or give, what it should have",
+    "missing-files": "the DVC remote does not have what was asked for",
 }
-"""What DVC prints where its surroundings are in trouble → what to say about it."""
+"""… where waiting may help."""
 
 
 def command(*arguments: str) -> list[str]:
@@ -75,84 +87,95 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "dvc", *arguments]
 
 
-def run(
-    arguments: Sequence[str], log: Log, environment: Mapping[str, str] | None = None, grace_s: float = GRACE_S
-) -> list[str]:
-    """Run ``dvc ARGUMENTS`` and return its lines; ``log`` gets each as it comes. Raises a `DvcError` that fits.
+def stream(arguments: Sequence[str], log: Log, environment: Mapping[str, str], keep: Sequence[int] = ()) -> int:
+    """Run a program in a session of its own, hand its lines to ``log``, and return its exit code.
 
-    Whatever ends this call ends DVC and its stage, by SIGTERM first.
+    Whatever ends this call tells the program, and all that it has started, to end. ``keep``: file descriptors for it.
     """
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     process = subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
-        errors="replace", start_new_session=True,
-        env={**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "true", **(environment or {})},
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
+        errors="replace", start_new_session=True, env={**os.environ, **environment}, pass_fds=tuple(keep),
     )  # fmt: skip
-    lines: deque[str] = deque(maxlen=500)
     assert process.stdout is not None
     try:
         for line in process.stdout:
             if text := line.rstrip():
-                lines.append(text)
                 log(text)
-        code = process.wait()
+        return process.wait()
     except BaseException:
-        _end(process, grace_s)
-        raise
-    finally:
-        process.stdout.close()
-    if code:
-        raise _error(f"dvc {' '.join(arguments)}", code, list(lines))
-    return list(lines)
-
-
-def _end(process: subprocess.Popen[str], grace_s: float) -> None:
-    """DVC and its stage by SIGTERM, then, if the stage has not saved itself in time, by force."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + grace_s
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
+            os.killpg(process.pid, signal.SIGTERM)
+            deadline = time.monotonic() + GRACE_S
             while time.monotonic() < deadline:
                 process.poll()
                 os.killpg(process.pid, 0)  # raises once all of them are gone
                 time.sleep(0.1)
+        raise
+    finally:
+        process.stdout.close()
+
+
+def run(arguments: Sequence[str], log: Log, environment: Mapping[str, str] | None = None) -> list[str]:
+    """Run ``dvc ARGUMENTS`` and return its lines; ``log`` gets each as it comes. Raises a `DvcError` that fits.
+
+    Whatever ends this call ends DVC and its stage.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    lines: list[str] = []
+
+    def take(line: str) -> None:
+        lines.append(line)
+        log(line)
+
+    code = stream(command(*arguments), take, {"PATH": path, "DVC_NO_ANALYTICS": "true", **(environment or {})})
+    if code:
+        raise _error(f"dvc {' '.join(arguments[:4])}{' …' if len(arguments) > 4 else ''}", code, lines)
+    return lines
 
 
 def _error(what: str, code: int, lines: list[str]) -> DvcError:
     text = "\n".join(lines)
-    for number, kind, words in (
-        (75, PreemptedError, "a stage was told to end, and saved itself"),
-        (guard.REFUSED, RefusedError, "a result that should be in the cache is not"),
-        (guard.CHANGED, ChangedError, "inputs of a stage are not what was made for it"),
+    ended = {int(number) for number in re.findall(r"exited with (-?\d+)", text)}
+    for numbers, kind, words in (
+        ({75, -15, 143}, PreemptedError, "a stage was told to end"),
+        ({guard.CHANGED}, ChangedError, "inputs of a stage are not what was made for it"),
+        ({-9, 137}, TroubleError, "a stage was killed from outside; was the machine out of memory?"),
+        ({guard.REFUSED}, RefusedError, "a result that should be in the cache is not"),
     ):
-        if f"exited with {number}" in text:
+        if ended & numbers:
             return kind(f"{what}: {words}", lines)
-    if re.search(r"exited with (-9|137)\b", text):
-        return TroubleError(f"{what}: a stage was killed from outside; was the machine out of memory?", lines)
-    if "Can't remove the following unsaved files" in text:
-        return ChangedError(f"{what}: files in this checkout are not what DVC made there", lines)
+    if code < 0:
+        return PreemptedError(f"{what}: ended by signal {-code}", lines)
     errors = [line for line in lines if line.startswith(("ERROR", "CRITICAL")) or "Errno" in line] or lines[-3:]
-    if "exited with" not in text or "No space left" in text:
-        for sign, advice in TROUBLES.items():
-            if sign.lower() in text.lower():
-                return TroubleError(f"{what}: {advice} ({'; '.join(errors)[:500]})", lines)
-    return DvcError(f"{what} ended with code {code}: {'; '.join(errors)[:1000]}", lines)
+    told = "; ".join(errors)[:1000]
+    for signs, kind in ((HERE, TroubleError), (AWAY, AwayError)):
+        for sign, advice in signs.items():
+            # a stage may speak of connections too: of those that ran, only a full disk is none of their own failures
+            if sign.lower() in text.lower() and (not ended or "space" in sign or "quota" in sign):
+                changed = sign.startswith("Can't remove")
+                return (ChangedError if changed else kind)(f"{what}: {advice} ({told})", lines)
+    return DvcError(f"{what} ended with code {code}: {told}", lines)
 
 
 def patiently(
     arguments: Sequence[str], log: Log, environment: Mapping[str, str] | None = None, attempts: int = 5,
     delay_s: float = 5.0,
 ) -> list[str]:  # fmt: skip
-    """`run`, again after a `TroubleError`, with twice the delay each time."""
+    """`run`, again after an `AwayError`, with twice the delay each time; returns the lines of all tries."""
+    lines: list[str] = []
+
+    def take(line: str) -> None:
+        lines.append(line)
+        log(line)
+
     for attempt in range(1, attempts + 1):
         try:
-            return run(arguments, log, environment)
-        except ChangedError:
-            raise
-        except TroubleError as error:
+            run(arguments, take, environment)
+            return lines
+        except AwayError as error:
             if attempt == attempts:
                 raise
-            wait_s = delay_s * 2 ** (attempt - 1)
+            wait_s = min(LONGEST_WAIT_S, delay_s * 2 ** (attempt - 1))
             log(f"{error}; trying again in {wait_s:.0f} s ({attempt} of {attempts - 1})")
             time.sleep(wait_s)
     raise AssertionError("not reached")
@@ -173,17 +196,42 @@ def has_remote() -> bool:
     return done.returncode == 0 and bool(done.stdout.strip())
 
 
+def differing(names: Sequence[str], log: Log) -> set[str]:
+    """Those of ``names`` whose outputs here are not what dvc.yaml, their inputs and the lock say."""
+    lines = patiently(["status", "--json", *names], lambda line: None, attempts=20)
+    try:
+        return set(json.loads(next(line for line in reversed(lines) if line.startswith("{")))) & set(names)
+    except (StopIteration, ValueError):
+        log(f"dvc status said nothing that can be read: {lines[-3:]}")
+        return set(names)
+
+
+LOCK = Path("dvc.lock")
+
+
 def lock(root: Path = Path()) -> dict[str, dict[str, Any]]:
     """The stages of every dvc.lock, by DVC's address."""
     found: dict[str, dict[str, Any]] = {}
-    for path in [root / "dvc.lock", *sorted((root / "data").glob("*/dvc.lock"))]:
+    for path in [root / LOCK, *sorted((root / "data").glob("*/dvc.lock"))]:
         if path.exists():
-            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-            stages = yaml.load(path.read_text(encoding="utf-8"), loader)["stages"]
             relative = path.relative_to(root)
             prefix = "" if relative.parent == Path() else f"{relative.parent.as_posix()}/dvc.yaml:"
-            found |= {prefix + name: entry for name, entry in stages.items()}
+            found |= {prefix + name: entry for name, entry in _read(path)["stages"].items()}
     return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+
+
+def add_to_lock(entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make ``entries`` those of dvc.lock, so that ``dvc pull`` knows what to fetch. Raises ``ValueError``."""
+    if elsewhere := [name for name in entries if ":" in name]:
+        raise ValueError(f"{elsewhere} are stages of other folders' dvc.yaml; cells need those of this one alone")
+    content = _read(LOCK) if LOCK.exists() else {"schema": "2.0", "stages": {}}
+    content["stages"] = {**content.get("stages", {}), **entries}
+    with replacing(LOCK) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def outputs(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from langpose.config import from_mapping
 from langpose.storage import replacing
 from pipeline import axes as axes_of_params
-from pipeline import params
+from pipeline import params, profiles
 from pipeline.axes import Axes, Repeat
 
 
@@ -42,6 +42,8 @@ class Grid:
         """
         parsed = [_parse(text) for text in overrides]
         values = _merged(params.load(profile), parsed)
+        if overrides:
+            profiles.check(profile, values)
         axes = from_mapping(Axes, values.get("axes"), f"profiles/{profile}.yaml: axes")
         if variants is not None:
             wanted = _known("variants", variants, values.get("variants", {}), profile)

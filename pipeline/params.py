@@ -39,14 +39,17 @@ def load(profile: str) -> dict[str, Any]:
 
 def section(profile: str, name: str, cls: type[C], key: str | None = None) -> C:
     """Section ``name`` (entry ``key`` of it, if named) as a ``cls``; a mistake ends the program with its message."""
-    values = load(profile).get(name)
-    where = f"profiles/{profile}.yaml: {name}"
+    try:
+        return fill(load(profile).get(name), f"profiles/{profile}.yaml: {name}", cls, key)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+
+
+def fill(values: Any, where: str, cls: type[C], key: str | None = None) -> C:
+    """A section's ``values`` (entry ``key`` of them, if named) as a ``cls``. Raises ``ValueError`` for a mistake."""
     if key is not None:
         if not isinstance(values, dict) or key not in values:
             known = ", ".join(values) if isinstance(values, dict) else "none"
-            raise SystemExit(f"{where}: no entry '{key}'; entries: {known}")
+            raise ValueError(f"{where}: no entry '{key}'; entries: {known}")
         values, where = values[key], f"{where}.{key}"
-    try:
-        return from_mapping(cls, values, where)
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
+    return from_mapping(cls, values, where)

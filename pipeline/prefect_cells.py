@@ -2,28 +2,32 @@
 
 A cell's attempt has one key, and Prefect makes one flow run of a key: whoever hands the same attempt out again is given
 the run that is there. So a scheduler that died is simply begun again, and two of the same grid share their runs.
+
+A run that is at work gives a sign of life, a label that counts up. Prefect leaves a run whose machine is gone in state
+Running for ever; here, a run whose sign has not changed for `SILENCE_S` counts as lost.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
 from typing import Any
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import PrefectClient
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
-    ArtifactFilterKey,
     FlowRunFilter,
     FlowRunFilterId,
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.states import Scheduled
+from prefect.states import Crashed, Scheduled
 
 from pipeline.graph import Stage
 from pipeline.scheduler import Report, State, UnreachableError
@@ -32,6 +36,11 @@ from pipeline.worker import Job
 DEPLOYMENT = "cell/cell"
 TROUBLE, PREEMPTED = "Trouble", "Preempted"
 """Names of the states that a worker ends a cell in where nothing is wrong with the cell."""
+ALIVE, MACHINE = "langpose.alive", "langpose.machine"
+"""Labels of a run: a number that counts up, and where it runs."""
+SIGN_EVERY_S = 15.0
+SILENCE_S = 90.0
+"""A run at work that gives no sign for so long is lost; one that is only claimed by a worker, likewise."""
 PAGE = 200
 """Most runs that the API gives at once."""
 
@@ -42,12 +51,7 @@ STATES = {
 }  # fmt: skip
 
 
-def facts_key(cell: str) -> str:
-    """Key of the artifact in which a worker tells of a cell (lower-case letters, digits, dashes)."""
-    return "cell-" + "".join(c if c.isalnum() else "-" for c in cell.lower())
-
-
-def report(run: FlowRun, facts: Mapping[str, Any] | None = None) -> Report:
+def report(run: FlowRun, facts: Mapping[str, Any]) -> Report:
     """What a flow run's state says of its cell."""
     if run.state is None:
         return Report(State.QUEUED)
@@ -56,7 +60,32 @@ def report(run: FlowRun, facts: Mapping[str, Any] | None = None) -> Report:
         state = State.TROUBLE
     if run.state.type is StateType.CANCELLED:
         message = "cancelled by hand"
-    return Report(state, message, facts or {})
+    return Report(state, message, facts)
+
+
+@contextmanager
+def signs_of_life(run: UUID, machine: str) -> Any:
+    """Count the label `ALIVE` of ``run`` up while inside. A server that is away is tried again; life goes on."""
+    over = Event()
+
+    def give() -> None:
+        number = 0
+        while True:
+            try:
+                with get_client(sync_client=True) as client:
+                    client.update_flow_run_labels(run, {ALIVE: number, MACHINE: machine})
+            except (httpx.HTTPError, PrefectHTTPStatusError):
+                pass
+            number += 1
+            if over.wait(SIGN_EVERY_S):
+                return
+
+    thread = Thread(target=give, name="sign of life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 @asynccontextmanager
@@ -73,22 +102,23 @@ async def _answering() -> AsyncIterator[None]:
 
 
 class PrefectCells:
-    """The backend for one grid at one commit; ``made`` grows with what cells are done."""
+    """The backend for one grid at one commit."""
 
-    def __init__(self, client: PrefectClient, deployment: UUID, key: str, job: Any, tags: Iterable[str]) -> None:
-        self.client, self.deployment, self.key = client, deployment, key
-        self.job = job
-        """Cell → its `worker.Job`."""
+    def __init__(
+        self, client: PrefectClient, deployment: UUID, key: str, job: Callable[[Stage], Job], tags: Iterable[str]
+    ) -> None:
+        self.client, self.deployment, self.key, self.job = client, deployment, key, job
         self.tags = [f"grid:{key}", *tags]
+        self.signs: dict[UUID, tuple[Any, float]] = {}
+        """Run → its last sign of life, and when we first saw that one."""
 
     async def submit(self, cell: Stage, attempt: int, delay_s: float) -> str:
-        job: Job = self.job(cell)
         when = datetime.now(UTC) + timedelta(seconds=delay_s)
         async with _answering():
             run = await self.client.create_flow_run_from_deployment(
                 self.deployment,
                 name=f"{cell.name} ({attempt + 1})" if attempt else cell.name,
-                parameters={"job": job.to_json()},
+                parameters={"job": self.job(cell).to_json()},
                 idempotency_key=f"{self.key}:{cell.name}:{attempt}",
                 tags=[*self.tags, f"cell:{cell.name}", f"attempt:{attempt}"],
                 state=Scheduled(scheduled_time=when),
@@ -102,17 +132,37 @@ class PrefectCells:
             ids = FlowRunFilter(id=FlowRunFilterId(any_=waiting[start : start + PAGE]))
             async with _answering():
                 for run in await self.client.read_flow_runs(flow_run_filter=ids, limit=PAGE):
-                    done = run.state is not None and run.state.type is StateType.COMPLETED
-                    found[str(run.id)] = report(run, await self._facts(run) if done else None)
+                    if self._silent(run):
+                        await self._give_up(run)
+                        continue  # the next look sees what became of it
+                    facts = {"machine": run.labels[MACHINE]} if MACHINE in run.labels else {}
+                    if run.state is not None and run.state.type is StateType.COMPLETED:
+                        facts |= await self._facts(run)
+                    found[str(run.id)] = report(run, facts)
         return found
+
+    def _silent(self, run: FlowRun) -> bool:
+        """Whether a run that a worker has taken has given no sign for too long, by our own clock."""
+        if run.state is None or run.state.type not in (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):
+            self.signs.pop(run.id, None)
+            return False
+        sign, now = (run.state.type, run.labels.get(ALIVE)), time.monotonic()
+        if run.id not in self.signs or self.signs[run.id][0] != sign:
+            self.signs[run.id] = sign, now
+        return now - self.signs[run.id][1] > SILENCE_S
+
+    async def _give_up(self, run: FlowRun) -> None:
+        message = f"no sign of life for {SILENCE_S:.0f} s: its worker or machine is gone"
+        await self.client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+        self.signs.pop(run.id, None)
 
     async def _facts(self, run: FlowRun) -> dict[str, Any]:
         """What the worker told of a cell that is done, in an artifact of its run."""
-        cell = next(tag.removeprefix("cell:") for tag in run.tags if tag.startswith("cell:"))
-        key = ArtifactFilterKey(any_=[facts_key(cell)])
-        of_run = ArtifactFilter(key=key, flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-        artifacts = await self.client.read_artifacts(artifact_filter=of_run, limit=1)
-        return rows_to_facts(artifacts[0].data) if artifacts else {}
+        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+        for artifact in await self.client.read_artifacts(artifact_filter=of_run):
+            if artifact.type == "table":
+                return from_rows(artifact.data)
+        return {}
 
     async def earlier(self, since: datetime) -> dict[str, int]:
         """Cell → the attempt to begin with: one that is under way, or was done ``since`` then, else the next one."""
@@ -140,26 +190,30 @@ def _is_over(run: FlowRun, since: datetime) -> bool:
     )  # fmt: skip
 
 
-def facts_to_rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A worker's facts as a table artifact; an output a row."""
-    outputs = facts.get("outputs", {})
-    rows = [{"fact": name, "value": value} for name, value in facts.items() if name not in ("outputs", "scores")]
-    rows += [{"fact": f"score {name}", "value": value} for name, value in facts.get("scores", {}).items()]
-    return rows + [{"fact": f"output {path}", "value": value} for path, value in outputs.items()]
+def to_rows(facts: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A worker's facts as a table artifact."""
+    return [{"fact": name, "value": json.dumps(value)} for name, value in facts.items()]
 
 
-def rows_to_facts(data: Any) -> dict[str, Any]:
-    """Inverse of `facts_to_rows`, of an artifact's data as the API gives it."""
+def from_rows(data: Any) -> dict[str, Any]:
+    """Inverse of `to_rows`, of an artifact's data as the API gives it."""
     rows = json.loads(data) if isinstance(data, str) else data
-    facts: dict[str, Any] = {"outputs": {}, "scores": {}}
-    for row in rows:
-        name, value = row["fact"], row["value"]
-        kind, _, rest = name.partition(" ")
-        if kind in ("output", "score") and rest:
-            facts[f"{kind}s"][rest] = value
-        else:
-            facts[name] = value
-    return facts
+    return {row["fact"]: json.loads(row["value"]) for row in rows}
+
+
+async def cancel_waiting(client: PrefectClient, key: str) -> int:
+    """Cancel the runs of a grid that no worker has taken; those under way end by themselves. How many those were."""
+    from prefect.client.schemas.filters import FlowRunFilterState, FlowRunFilterStateType
+    from prefect.states import Cancelled
+
+    waiting = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[f"grid:{key}"]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+    )
+    runs = await client.read_flow_runs(flow_run_filter=waiting, limit=PAGE)
+    for run in runs:
+        await client.set_flow_run_state(run.id, Cancelled(message="its grid was cancelled"), force=True)
+    return len(runs)
 
 
 async def deployment_id(client: PrefectClient) -> UUID:

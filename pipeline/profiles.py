@@ -31,21 +31,32 @@ def sections() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def check(profile: str) -> None:
-    """Fill every section of ``profile`` into its dataclass; ends the program at the first mistake."""
+def check(profile: str, values: dict[str, Any] | None = None) -> None:
+    """Fill every section of ``profile``, or of ``values`` in its place, into its dataclass.
+
+    Raises ``ValueError`` at the first mistake.
+    """
     known = sections()
-    for name, values in params.load(profile).items():
+    for name, content in (values or params.load(profile)).items():
+        where = f"profiles/{profile}.yaml: {name}"
         kinds = known[name]
         if isinstance(kinds, dict):
-            for key in values:
+            for key in content:
                 if key not in kinds and "*" not in kinds:
-                    sys.exit(f"profiles/{profile}.yaml: {name}: no entry '{key}'; entries: {', '.join(kinds)}")
-                params.section(profile, name, kinds[key] if key in kinds else kinds["*"], key)
+                    raise ValueError(f"{where}: no entry '{key}'; entries: {', '.join(kinds)}")
+                params.fill(content, where, kinds[key] if key in kinds else kinds["*"], key)
         else:
-            params.section(profile, name, kinds)
+            params.fill(content, where, kinds)
+
+
+def main(chosen: list[str]) -> None:
+    for profile in chosen or sorted(path.stem for path in Path("profiles").glob("*.yaml")):
+        try:
+            check(profile)
+        except ValueError as error:
+            sys.exit(str(error))
+        print(f"profiles/{profile}.yaml: every parameter is known and typed")
 
 
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or sorted(path.stem for path in Path("profiles").glob("*.yaml")):
-        check(chosen)
-        print(f"profiles/{chosen}.yaml: every parameter is known and typed")
+    main(sys.argv[1:])

@@ -82,12 +82,23 @@ class Patience:
     """How often a cell is handed out again, and how long the scheduler waits."""
 
     lost: int = 20
-    trouble: int = 5
+    lost_delay_s: float = 15.0
+    """Before the third attempt (the second is made at once), doubled before each further one."""
+    trouble: int = 20
     trouble_delay_s: float = 30.0
     """Before the second attempt, doubled before each further one."""
+    longest_delay_s: float = 600.0
     poll_s: float = 2.0
     unreachable_s: float = 3600.0
     """How long the backend may be out of reach before it is given up."""
+
+    def delay_s(self, state: State, times: int) -> float:
+        """Before a cell is handed out again that has ended in ``state`` so many times."""
+        if state is State.LOST and times > 1:
+            return min(self.longest_delay_s, self.lost_delay_s * 2 ** (times - 2))
+        if state is State.TROUBLE:
+            return min(self.longest_delay_s, self.trouble_delay_s * 2 ** (times - 1))
+        return 0.0
 
 
 async def run(
@@ -154,8 +165,7 @@ async def run(
         try:
             while ready:
                 progress = all_progress[ready[0]]
-                times = again.get((ready[0], State.TROUBLE), 0) if progress.state is State.TROUBLE else 0
-                delay_s = patience.trouble_delay_s * 2 ** (times - 1) if times else 0.0
+                delay_s = patience.delay_s(progress.state, again.get((ready[0], progress.state), 0))
                 progress.handle = await backend.submit(progress.cell, progress.attempt, delay_s)
                 running[progress.handle] = progress
                 ready.popleft()
@@ -168,6 +178,6 @@ async def run(
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > patience.unreachable_s:
                 raise
-        if running:
+        if running or away_since is not None:
             await asyncio.sleep(patience.poll_s)
     return all_progress

@@ -11,12 +11,12 @@ run cells have clones of their own (work/workers/) and share through it. Process
 """
 
 import argparse
+import configparser
 import contextlib
 import ipaddress
 import json
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +30,7 @@ from pathlib import Path
 import psutil
 
 from langpose.storage import replacing
-from pipeline import dvc_commands, rescue
+from pipeline import dvc_commands
 
 HOME = Path("work") / "services"
 RECORD = HOME / "services.json"
@@ -43,11 +43,12 @@ QUIET = {
     "DVC_NO_ANALYTICS": "true", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }  # fmt: skip
 """No program that we start reports home; MLflow loads no pickles."""
-WORKER = {
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(rescue.HEARTBEAT_S), "PREFECT_WORKER_QUERY_SECONDS": "2",
-    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-}  # fmt: skip
-"""What a worker is started with: runs send heartbeats, and new ones are seen within two seconds."""
+WORKER = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore"}
+"""What a worker is started with: new runs are seen within two seconds."""
+LIGHT = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""MLflow's server without its own job queues, which nothing here uses."""
+SAVE_S = 60.0
+"""How long cells have to save themselves when a worker is told to end."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +152,14 @@ def up(options: argparse.Namespace) -> None:
     if running:
         sys.exit(f"already running: {', '.join(sorted(running))}; `make services-down` stops them")
     RECORD.unlink(missing_ok=True)
-    reach = "127.0.0.1" if options.host == "0.0.0.0" else options.host
+    reach = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)
     api, ui = f"http://{reach}:{options.port}/api", f"http://127.0.0.1:{options.mlflow_port}"
     for port in (options.port, options.mlflow_port):
         if _taken(port):
             sys.exit(f"port {port} is in use by another program; name a free one (--port, --mlflow-port)")
     environment = {**QUIET, "PREFECT_API_URL": api, "PREFECT_HOME": str((HOME / "prefect").resolve())}
     server = start("prefect-server", server_command(options.host, options.port), environment, api.removesuffix("/api"))
-    mlflow = start("mlflow", mlflow_command(options.mlflow_port, Path("mlflow.db"), Path("mlartifacts")), QUIET, ui)
+    mlflow = start("mlflow", mlflow_command(options.mlflow_port, Path("mlflow.db"), Path("mlartifacts")), LIGHT, ui)
     wait_for(server, f"{api}/health")
     environment |= {**WORKER, "MLFLOW_TRACKING_URI": ui, **of_checkout(Path.cwd())}
     for pool in POOLS:
@@ -169,8 +170,9 @@ def up(options: argparse.Namespace) -> None:
     number = options.workers or max(1, len(devices))
     for index in range(number):
         device = {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)]} if devices else {}
+        name = f"{platform.node()}-{device.get('CUDA_VISIBLE_DEVICES', index)}"
         checkout = of_checkout(own_clone(index)) if shared else {}
-        start(f"worker-{index}", worker_command("gpu", worker_name(index), 1), {**environment, **device, **checkout})
+        start(f"worker-{index}", worker_command("gpu", name, 1), {**environment, **device, **checkout})
     wait_for(mlflow, f"{ui}/health")
     print(
         f"Prefect  {server.address}\nMLflow   {ui}\nworkers  {number} on "
@@ -192,7 +194,16 @@ def own_clone(index: int) -> Path:
         subprocess.run(["git", "clone", "--quiet", str(Path.cwd()), str(folder)], check=True)
     settings = Path(".dvc") / "config.local"
     if settings.exists():
-        shutil.copyfile(settings, folder / settings)
+        ours = configparser.ConfigParser()
+        ours.read(settings)
+        for name in ours.sections():  # DVC takes paths from the settings' own folder
+            url = ours[name].get("url", "")
+            if url and "://" not in url:
+                ours[name]["url"] = os.path.normpath(Path(".dvc").resolve() / url)
+        theirs = folder / settings
+        theirs.touch(mode=0o600)
+        with theirs.open("w") as file:
+            ours.write(file)
     return folder
 
 
@@ -240,20 +251,39 @@ def worker_command(pool: str, name: str, limit: int) -> list[str]:
     ]
 
 
-def worker_name(index: int = 0) -> str:
-    device = os.environ.get("CUDA_VISIBLE_DEVICES", str(index)).replace(",", "-")
-    return f"{platform.node()}-{device}"
-
-
-def worker(options: argparse.Namespace) -> None:
-    """Become a worker of pool ``gpu`` (or ``submit``), whose checkout is this folder."""
-    if not (os.environ.get("PREFECT_API_URL") or Path("prefect.toml").exists()):
-        sys.exit("which server? set PREFECT_API_URL=http://HOST:4200/api")
-    os.environ.update({**QUIET, **{name: os.environ.get(name, value) for name, value in WORKER.items()}})
-    os.environ.update(of_checkout(Path.cwd()))
-    name = options.name or worker_name()
+def worker(options: argparse.Namespace) -> int:
+    """One more worker in this checkout, in the foreground; told to end, it lets its cells save first."""
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        print(
+            "MLFLOW_TRACKING_URI is not set: runs of this worker are not shown in MLflow until a sync", file=sys.stderr
+        )
+    devices = gpus()
+    if options.pool == "gpu" and len(devices) > 1:
+        sys.exit(f"a worker is one GPU; name it: CUDA_VISIBLE_DEVICES={devices[0]} make worker")
+    name = options.name or f"{platform.node()}-{devices[0] if devices else 'cpu'}-{Path.cwd().name}"
+    environment = {**os.environ, **QUIET, **WORKER, **of_checkout(Path.cwd())}
     command = worker_command(options.pool, name, 10 if options.pool == "submit" else 1)
-    os.execv(command[0], command)
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: end(psutil.Process(process.pid), SAVE_S))
+    return process.wait()
+
+
+def end(process: psutil.Process, save_s: float) -> None:
+    """End a worker: what it runs first, by SIGTERM, so that cells save and Prefect is told; then itself."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        runs = process.children()
+        for run in runs:
+            run.send_signal(signal.SIGTERM)
+        psutil.wait_procs(runs, timeout=save_s)
+        family = [process, *process.children(recursive=True)]
+        for number, patience in ((signal.SIGTERM, 3.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
+            for member in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.send_signal(number)
+            _, family = psutil.wait_procs(family, timeout=patience)
+            if not family:
+                return
 
 
 def status(options: argparse.Namespace) -> int:
@@ -269,19 +299,9 @@ def status(options: argparse.Namespace) -> int:
 def down(options: argparse.Namespace) -> None:
     """Stop what `up` started, workers first: cells save and end. Nothing else is touched."""
     for service in sorted(read(), key=lambda one: not one.name.startswith("worker")):
-        process = service.process()
-        if process is None:
-            continue
-        family = [process, *process.children(recursive=True)]
-        for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGTERM, options.grace), (signal.SIGKILL, 5.0)):
-            for member in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if member.is_running():
-                        member.send_signal(number)
-            _, left = psutil.wait_procs(family, timeout=patience)
-            if not left:
-                break
-        print(f"{service.name} stopped")
+        if process := service.process():
+            end(process, options.grace if service.name.startswith("worker") else 0.0)
+            print(f"{service.name} stopped")
     RECORD.unlink(missing_ok=True)
 
 
@@ -297,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("--mlflow-port", int, 5000, "MLflow's port"),
     ):
         commands.choices["up"].add_argument(name, type=kind, default=value, help=text)
-    commands.choices["down"].add_argument("--grace", type=float, default=60.0, help="seconds that cells have to save")
+    commands.choices["down"].add_argument("--grace", type=float, default=SAVE_S, help="seconds that cells have to save")
     commands.choices["worker"].add_argument("--pool", choices=POOLS, default="gpu")
     commands.choices["worker"].add_argument("--name")
     options = parser.parse_args(arguments)

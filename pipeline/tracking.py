@@ -14,7 +14,6 @@ Names of environment variables are MLflow's own (MLFLOW_TRACKING_URI); where non
 import argparse
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,6 +43,7 @@ from pipeline.graph import Graph, Stage
 from pipeline.grid import Grid
 from pipeline.run_pictures import actions_picture, filmstrip
 from pipeline.worker import Job, Result
+from pipeline.workspace import without_password
 
 URI = "MLFLOW_TRACKING_URI"
 LOCAL = "sqlite:///mlflow.db"
@@ -104,12 +104,9 @@ class Tracker:
         """
         for run in self._runs({GRID: self.grid_id, CELL: name}):
             held = run.data.tags.get(f"dvc.{stage}")
-            if SUPERSEDED in run.data.tags:
-                continue
             if held is None or held == made:
                 return run
-            if made is not None:
-                self.client.set_tag(run.info.run_id, SUPERSEDED, "true")
+            self.client.set_tag(run.info.run_id, SUPERSEDED, "true")
         return self._one(name, {GRID: self.grid_id, CELL: name}, self.parent)
 
     def _one(self, name: str, tags: dict[str, str], parent: str | None) -> Run:
@@ -309,11 +306,11 @@ def key(name: str) -> str:
     return "".join(c if c.isalnum() or c in "_-. /:" else "_" for c in name)
 
 
-def begin(grid: Grid, commit: str, log: Log) -> None:
+def begin(grid: Grid, log: Log) -> None:
     """Create the parent before cells are handed out."""
     with _forgiving(log, "cells that finish meanwhile are added by the next sync"):
         if configured():
-            Tracker.open(grid, commit)
+            Tracker.open(grid, workspace.described())
 
 
 @contextmanager
@@ -322,7 +319,7 @@ def _forgiving(log: Log, then: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # MLflow's clients raise many kinds: requests', urllib3's, its own
-        log(f"MLflow at {os.environ.get(URI) or LOCAL} took nothing ({str(error)[:300]}); {then}")
+        log(without_password(f"MLflow at {os.environ.get(URI) or LOCAL} took nothing ({str(error)[:300]}); {then}"))
 
 
 @contextmanager
@@ -361,14 +358,14 @@ def _follow(job: Job, kind: str, over: threading.Event, log: Log) -> None:
                     stage = Stage(job.cell, job.command, (), (), axes)
                     run_id = tracker.child(child_name(stage), stage.kind, None).info.run_id
                     known = tracker.logged(run_id)
-                    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=os.environ[URI])
-                    monitor.start()
+                    if monitor is None:
+                        monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=os.environ[URI])
+                        monitor.start()
                 known = tracker.curve(run_id, rows, known)
         except Exception as error:
             if not said:
-                log(
-                    f"MLflow does not take the curve ({str(error)[:300]}); training goes on, and it is added afterwards"
-                )
+                told = without_password(str(error)[:300])
+                log(f"MLflow does not take the curve ({told}); training goes on, it is added afterwards")
             said, tracker = True, None
         if last:
             if monitor is not None:
@@ -403,8 +400,8 @@ def log_cell(job: Job, result: Result, log: Log) -> str:
         stages, entries = graph.read(), dvc_commands.lock()
         stage = stages[job.cell]
         tracker = Tracker.open(job.grid, job.commit)
-        tracker.log(stage, entries[job.cell], entries, stages, result.machine)
-        run_id = tracker.child(child_name(stage), stage.kind, hash_of(entries[job.cell])).info.run_id
+        tracker.log(stage, result.entry, entries, stages, result.machine)
+        run_id = tracker.child(child_name(stage), stage.kind, hash_of(result.entry)).info.run_id
         return address(tracker.experiment, run_id)
     return ""
 
@@ -414,15 +411,16 @@ def address(experiment: str, run_id: str = "") -> str:
     uri = os.environ.get(URI, "")
     if not uri.startswith(("http://", "https://")):
         return ""
-    place = f"{re.sub(r'//[^/@]*@', '//', uri).rstrip('/')}/#/experiments/{experiment}"
+    place = f"{without_password(uri).rstrip('/')}/#/experiments/{experiment}"
     return f"{place}/runs/{run_id}" if run_id else place
 
 
-def sync_grid(grid: Grid, commit: str, log: Log) -> str:
+def sync_grid(grid: Grid, log: Log) -> str:
     """Log every cell of ``grid`` that lies here and MLflow lacks; the address of the profile's runs, or ""."""
     if not configured():
         return ""
     with _forgiving(log, "`python -m pipeline.tracking sync` adds it later"):
+        commit = workspace.described()
         log(f"MLflow: {sync(grid, commit)} results added")
         return address(Tracker.open(grid, commit).experiment)
     return ""
@@ -449,8 +447,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for profile in axes.profiles():
         params.load(profile)  # ends with a message where there is none
         grid = Grid(profile, axes.read())
-        added = sync(grid, workspace.commit(), options.uri)
-        where = options.uri or os.environ.get(URI) or LOCAL
+        added = sync(grid, workspace.described(), options.uri)
+        where = without_password(options.uri or os.environ.get(URI) or LOCAL)
         print(f"{profile}: grid {grid.id}, {added} results added to {where}; look at them with `mlflow ui`")
 
 

@@ -5,15 +5,25 @@ first, in ``.git/``, that it is under way: what it may have changed is then rest
 is somebody's work, and is refused.
 """
 
+import fcntl
 import json
+import os
 import re
 import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from langpose.storage import replacing
 from pipeline.grid import Grid
 
-JOB = Path(".git") / "langpose-job.json"
+GIT = Path(".git")
+JOB = GIT / "langpose-job.json"
+"""Says which job is under way here, or was killed."""
+HELD = GIT / "langpose-held.lock"
+BEGUN = GIT / "langpose-grid.lock"
 
 
 class UnfitError(Exception):
@@ -24,8 +34,13 @@ def git(*arguments: str) -> str:
     """What git prints. Raises `UnfitError` with what it complained of."""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UnfitError(f"git {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
+        raise UnfitError(f"git {' '.join(arguments)}: {without_password((done.stderr or done.stdout).strip())}")
     return done.stdout.rstrip("\n")
+
+
+def without_password(text: str) -> str:
+    """``text`` with what may be a password in its addresses left out."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def commit() -> str:
@@ -38,75 +53,154 @@ def changes() -> list[str]:
     return [line[3:] for line in git("status", "--porcelain", "--untracked-files=all").splitlines()]
 
 
+@contextmanager
+def held(log: Callable[[str], None], seconds: float = 600.0) -> Iterator[int]:
+    """Have this checkout for oneself; what comes from here may pass the lock's file on to those it starts.
+
+    A run whose process was killed may have left a stage that still saves: it is waited for. Raises `UnfitError`.
+    """
+    with open(HELD, "w") as file:
+        deadline, said = time.monotonic() + seconds, False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise UnfitError(
+                        f"another job works in {Path.cwd()}; give each worker a clone of its own"
+                    ) from None
+                if not said:
+                    log(f"another job works in {Path.cwd()}; it is waited for")
+                said = True
+                time.sleep(1.0)
+        yield file.fileno()
+
+
+@contextmanager
+def begun(key: str) -> Iterator[None]:
+    """Hand out the grid ``key`` from this checkout; the same one several times, no other. Raises `UnfitError`."""
+    with open(BEGUN, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(key)
+            file.flush()
+            fcntl.flock(file, fcntl.LOCK_SH)
+        except BlockingIOError:
+            file.seek(0)
+            if (other := file.read()) != key:
+                raise UnfitError(
+                    f"another grid ({other}) is handed out from {Path.cwd()}, whose parameters it needs; wait for its "
+                    "end, or begin this one from another clone"
+                ) from None
+            fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
 def _of_a_job(path: str) -> bool:
     return path in ("params.yaml", "dvc.lock") or path.startswith(("profiles/", "reports/")) or (
         path.startswith("data/") and path.endswith("/dvc.lock")
     )  # fmt: skip
 
 
+def _job() -> dict[str, Any]:
+    """What is under way here, or was killed; empty where nothing is."""
+    return json.loads(JOB.read_text(encoding="utf-8")) if JOB.exists() else {}
+
+
+def _say(wanted: str, grid: Grid, switching: bool = False) -> None:
+    with replacing(JOB) as temporary:
+        said = {"commit": wanted, "switching": switching, **grid.to_json()}
+        temporary.write_text(json.dumps(said) + "\n", encoding="utf-8")
+
+
 def restore() -> None:
     """Undo what a job has changed that was under way here. Raises `UnfitError` where anything else has changed."""
+    before = _job()
+    if before.get("switching"):  # killed within git checkout: all that differs is git's own doing
+        (GIT / "index.lock").unlink(missing_ok=True)
+        git("checkout", "--quiet", "--force", "--detach", before["commit"])
     changed = changes()
-    mine = [path for path in changed if _of_a_job(path)] if JOB.exists() else []
+    mine = [path for path in changed if _of_a_job(path)] if before else []
     if others := [path for path in changed if path not in mine]:
         raise UnfitError(
-            f"{Path.cwd()} has changes that are in no commit ({', '.join(others[:5])}"
-            f"{' …' if len(others) > 5 else ''}); a worker's checkout must have none: commit or stash them, or give "
-            "the worker a clone of its own"
+            f"{Path.cwd()} has changes that are in no commit ({_some(others)}); a worker's checkout must have none: "
+            "commit or stash them, or give the worker a clone of its own"
         )
+    if tracked := [path for path in mine if git("ls-files", "--", path)]:
+        git("checkout", "--quiet", "--", *tracked)
     if mine:
-        git("checkout", "--quiet", "--", *(path for path in mine if _tracked(path)))
         git("clean", "--quiet", "--force", "--", "reports", "profiles")
     JOB.unlink(missing_ok=True)
 
 
-def _tracked(path: str) -> bool:
-    return bool(git("ls-files", "--", path))
-
-
-def origin() -> str:
-    """Where this clone fetches from, without what may be a password in it."""
-    lines = git("remote", "-v").splitlines()
-    return re.sub(r"//[^/@\s]*@", "//", lines[0].split()[1]) if lines else "nowhere: no git remote is set"
-
-
 def prepare(wanted: str, grid: Grid) -> None:
     """Bring this checkout to commit ``wanted`` with ``grid``'s parameters. Raises `UnfitError`."""
+    if not re.fullmatch(r"[0-9a-f]{40}", wanted):
+        raise UnfitError(f"commit {wanted!r}: expected 40 hexadecimal digits")
     restore()
     if commit() != wanted:
         known = subprocess.run(["git", "cat-file", "-e", f"{wanted}^{{commit}}"], capture_output=True, check=False)
         if known.returncode:
             git("fetch", "--quiet", "--all")
         try:
-            git("checkout", "--quiet", "--detach", wanted)
+            git("cat-file", "-e", f"{wanted}^{{commit}}")
         except UnfitError as error:
             raise UnfitError(
-                f"commit {wanted[:12]} cannot be checked out in {Path.cwd()} ({error}); push it where this clone "
-                f"fetches from: {origin()}"
+                f"commit {wanted[:12]} is not in {Path.cwd()}; push it where this clone fetches from: {origin()}"
             ) from error
-    with replacing(JOB) as temporary:
-        temporary.write_text(json.dumps({"commit": wanted, **grid.to_json()}) + "\n", encoding="utf-8")
+        _say(wanted, grid, switching=True)
+        git("checkout", "--quiet", "--detach", wanted)
+    _say(wanted, grid)
     grid.write()
+
+
+def origin() -> str:
+    """Where this clone fetches from."""
+    lines = git("remote", "-v").splitlines()
+    return without_password(lines[0].split()[1]) if lines else "nowhere: no git remote is set"
 
 
 def offer(grid: Grid, shared: bool) -> str:
     """Make this checkout the one that ``grid`` is begun from: its parameters; returns the commit.
 
     With ``shared``, workers get the commit alone: what is in none (but results, and what an earlier grid wrote) is
-    refused with `UnfitError`.
+    refused with `UnfitError`. A profile that somebody has changed is never overwritten by overrides.
     """
-    if JOB.exists():
-        before = json.loads(JOB.read_text(encoding="utf-8"))
-        if before["overrides"]:
-            git("checkout", "--quiet", "--", f"profiles/{before['profile']}.yaml")
-        JOB.unlink()
+    before = _job()
+    profile = f"profiles/{grid.profile}.yaml"
+    if before.get("overrides") and before["wrote"] == Path(before["profile_file"]).read_text(encoding="utf-8"):
+        git("checkout", "--quiet", "--", before["profile_file"])
     mine = [path for path in changes() if not _of_a_job(path) or path.startswith("profiles/")]
     if shared and mine:
         raise UnfitError(
-            f"{Path.cwd()} has changes that are in no commit ({', '.join(mine[:5])}{' …' if len(mine) > 5 else ''}); "
-            "workers would not see them: commit and push them"
+            f"{Path.cwd()} has changes that are in no commit ({_some(mine)}); workers would not see them: commit and "
+            "push them"
         )
-    with replacing(JOB) as temporary:
-        temporary.write_text(json.dumps({"commit": commit(), **grid.to_json()}) + "\n", encoding="utf-8")
+    if grid.overrides and profile in mine:
+        raise UnfitError(f"{profile} has changes that are in no commit; commit them before overrides are written there")
     grid.write()
+    written = Path(profile).read_text(encoding="utf-8") if grid.overrides else ""
+    with replacing(JOB) as temporary:
+        said = {"commit": commit(), "profile_file": profile, "wrote": written, **grid.to_json()}
+        temporary.write_text(json.dumps(said) + "\n", encoding="utf-8")
     return commit()
+
+
+def described() -> str:
+    """The commit, and whether files differ from it that decide results."""
+    dirty = [path for path in changes() if not _of_a_job(path) or path.startswith("profiles/")]
+    return commit() + (" with changes" if dirty else "")
+
+
+def _some(paths: list[str]) -> str:
+    return ", ".join(paths[:5]) + (" …" if len(paths) > 5 else "")
+
+
+def inside(name: str) -> Path:
+    """A path from elsewhere, which must lie in this folder. Raises ``ValueError``."""
+    path = Path(os.path.normpath(name))
+    if path.is_absolute() or path.parts[:1] in ((), ("..",)) or path == Path():
+        raise ValueError(f"{name!r} is not a path within the checkout")
+    return path

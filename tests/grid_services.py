@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline import rescue, services
+from pipeline import services
 from tests import sleeping_grid
 
 
@@ -39,7 +39,6 @@ class Services:
     axes: dict
     sleep_s: float = 0.0
     mlflow: bool = True
-    heartbeat_s: int = rescue.HEARTBEAT_S
     processes: dict[str, subprocess.Popen] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,9 +52,8 @@ class Services:
 
     def environment(self, folder: Path) -> dict[str, str]:
         more = {
-            **services.QUIET, **services.WORKER, "PREFECT_API_URL": self.api,
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(self.heartbeat_s),
-            "PREFECT_HOME": str(self.base / "prefect"), "LANGPOSE_CHECKOUT": str(folder),
+            **services.LIGHT, **services.WORKER, "PREFECT_API_URL": self.api,
+            "PREFECT_HOME": str(self.base / "prefect"), **services.of_checkout(folder),
             "LANGPOSE_RUNS": str(self.runs), "LANGPOSE_SLEEP": str(self.sleep_s),
             "LANGPOSE_WORK": str(self.base / "work"), "OMP_NUM_THREADS": "1",
         }  # fmt: skip

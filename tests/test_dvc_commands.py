@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("dvc")
 
 from pipeline import dvc_commands
-from pipeline.dvc_commands import DvcError, PreemptedError, RefusedError, TroubleError
+from pipeline.dvc_commands import AwayError, DvcError, PreemptedError, RefusedError, TroubleError
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,7 +43,8 @@ def test_lines_come_as_they_are_printed_and_the_lock_is_read(place):
 @pytest.mark.parametrize(
     ("stage", "kind", "words"),
     [
-        ("raise SystemExit(75)", PreemptedError, "was told to end, and saved itself"),
+        ("raise SystemExit(75)", PreemptedError, "a stage was told to end"),
+        ("import os; os.kill(os.getpid(), 15)", PreemptedError, "a stage was told to end"),
         ("raise SystemExit(78)", RefusedError, "a result that should be in the cache is not"),
         ("raise SystemExit(65)", dvc_commands.ChangedError, "inputs of a stage are not what was made for it"),
         ("import os; os.kill(os.getpid(), 9)", TroubleError, "killed from outside; was the machine out of memory"),
@@ -72,22 +73,45 @@ def test_a_missing_remote_and_one_out_of_reach_say_what_to_do(place):
         dvc_commands.run(["push"], lambda line: None)
     dvc_commands.run(["remote", "add", "-d", "far", "http://127.0.0.1:9/nothing"], lambda line: None)
     assert dvc_commands.has_remote()
-    with pytest.raises(TroubleError, match="remote"):
+    with pytest.raises(AwayError, match="remote"):
         dvc_commands.run(["push"], lambda line: None)
 
 
-def test_trouble_is_tried_again_after_growing_waits_and_a_failure_is_not(place, monkeypatch):
+def test_a_remote_that_is_away_is_tried_again_after_growing_waits_and_a_failure_is_not(place, monkeypatch):
+    dvc_commands.run(["repro"], lambda line: None)
+    dvc_commands.run(["remote", "add", "-d", "far", "http://127.0.0.1:9/nothing"], lambda line: None)
     waits, said = [], []
     monkeypatch.setattr(dvc_commands.time, "sleep", waits.append)
-    with pytest.raises(TroubleError):
-        dvc_commands.patiently(["push"], said.append, attempts=4, delay_s=5.0)
-    assert waits == [5.0, 10.0, 20.0]
-    assert sum("trying again in" in line for line in said) == 3
-    Path("stage.py").write_text("raise SystemExit(1)\n")
-    waits.clear()
-    with pytest.raises(DvcError):
-        dvc_commands.patiently(["repro"], said.append)
-    assert waits == []
+    with pytest.raises(AwayError):
+        dvc_commands.patiently(["push"], said.append, attempts=3, delay_s=5.0)
+    assert waits == [5.0, 10.0]
+    assert sum("trying again in" in line for line in said) == 2
+    for stage in ("raise SystemExit(1)", "raise OSError(28, 'No space left on device')"):
+        Path("stage.py").write_text(stage + "\n")
+        waits.clear()
+        with pytest.raises(DvcError):
+            dvc_commands.patiently(["repro"], said.append)
+        assert waits == []
+
+
+def test_what_differs_from_the_lock_is_named(place):
+    assert dvc_commands.differing(["one", "two"], print) == {"one", "two"}
+    dvc_commands.run(["repro"], lambda line: None)
+    assert dvc_commands.differing(["one", "two"], print) == set()
+    Path("two.txt").chmod(0o644)
+    Path("two.txt").write_text("changed")
+    assert dvc_commands.differing(["one", "two"], print) == {"two"}
+
+
+def test_entries_of_elsewhere_let_dvc_pull_what_they_made(place, tmp_path):
+    dvc_commands.run(["repro"], lambda line: None)
+    entries = dvc_commands.lock()
+    Path("dvc.lock").unlink()
+    dvc_commands.add_to_lock({"one": entries["one"]})
+    dvc_commands.add_to_lock({"two": entries["two"]})
+    assert dvc_commands.lock() == entries and dvc_commands.differing(["one", "two"], print) == set()
+    with pytest.raises(ValueError, match="stages of other folders"):
+        dvc_commands.add_to_lock({"data/demo/dvc.yaml:synthesize": {}})
 
 
 def test_another_command_in_the_same_checkout_is_waited_for(place):

@@ -83,7 +83,7 @@ def test_a_mistake_in_a_parameter_is_said_at_once(grid):
 
 
 def test_a_worker_that_dies_with_its_cell_is_replaced_and_the_result_is_the_same(grid, tmp_path):
-    """Its run goes back to the pool when its heartbeat has stopped; the cell goes on from its checkpoint."""
+    """Its run gives no sign of life; the cell is handed out again, and goes on from its checkpoint."""
     grid.sleep_s = 4.0
     for index in range(2):
         grid.kill(f"worker-{index}")

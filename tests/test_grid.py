@@ -71,6 +71,8 @@ def test_its_name_is_a_hash_of_profile_axes_and_parameters():
         ({"overrides": ["axes.seeds=[1]"]}, "axes are parameters of their own"),
         ({"overrides": ["pretrain.gamma.more=1"]}, "pretrain.gamma is a value, no section"),
         ({"overrides": ["pretrain.gamma=[1"]}, "the value is not YAML"),
+        ({"overrides": ["pretrain.gama=1"]}, "unknown parameter 'gama'; did you mean 'gamma'"),
+        ({"overrides": ["pretrain.training.learning_rate=1e-3x"]}, "learning_rate: expected"),
     ],
 )  # fmt: skip
 def test_what_does_not_exist_is_refused(wishes, message):

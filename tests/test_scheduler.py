@@ -102,18 +102,19 @@ def test_a_failed_cell_is_not_run_again_and_what_needs_it_is_given_up_while_the_
 def test_a_lost_cell_is_run_again_at_once_and_one_in_trouble_after_a_while_that_grows():
     lost = Workers(script={"base/0": State.LOST, "base/1": State.LOST})
     assert set(ends(asyncio.run(run(grid(), lost, patience=QUICK))).values()) == {State.DONE}
-    assert [lost.delays[f"base/{n}"] for n in range(3)] == [0.0, 0.0, 0.0]
+    assert [lost.delays[f"base/{n}"] for n in range(3)] == [0.0, 0.0, 15.0]
     trouble = Workers(script={f"base/{n}": State.TROUBLE for n in range(3)})
     assert set(ends(asyncio.run(run(grid(), trouble, patience=QUICK))).values()) == {State.DONE}
     assert [trouble.delays[f"base/{n}"] for n in range(4)] == [0.0, 30.0, 60.0, 120.0]
 
 
-@pytest.mark.parametrize(("state", "times"), [(State.LOST, 20), (State.TROUBLE, 5)])
+@pytest.mark.parametrize(("state", "times"), [(State.LOST, 20), (State.TROUBLE, 20)])
 def test_patience_ends(state, times):
     workers = Workers(script={f"base/{n}": state for n in range(100)})
     progress = asyncio.run(run(grid(), workers, patience=QUICK))
     assert progress["base"].state is State.FAILED
     assert len(workers.submitted) == times + 1
+    assert max(workers.delays.values()) == 600.0
     assert {one for name, one in ends(progress).items() if name != "base"} == {State.BLOCKED}
 
 
@@ -130,6 +131,13 @@ def test_a_backend_that_is_away_for_a_while_costs_nothing():
     progress = asyncio.run(run(grid(), workers, patience=QUICK))
     assert set(ends(progress).values()) == {State.DONE}
     assert len(workers.submitted) == len(grid())
+
+
+def test_a_backend_that_is_away_at_first_is_not_asked_without_end():
+    workers = Workers(unreachable=range(1, 10**6))
+    with pytest.raises(UnreachableError):
+        asyncio.run(run(grid(), workers, patience=Patience(poll_s=0.02, unreachable_s=0.2)))
+    assert workers.calls < 20
 
 
 def test_a_backend_that_stays_away_is_given_up():

@@ -88,6 +88,22 @@ def test_a_port_in_use_is_refused():
     assert services.read() == []
 
 
+def test_a_worker_of_this_machine_has_a_clone_with_the_same_remote(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    (source / ".dvc").mkdir(parents=True)
+    (source / ".dvc" / "config").touch()
+    me = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    for command in (["init", "-q"], ["add", "-f", "."], [*me, "commit", "-qm", "1"]):
+        subprocess.run(["git", *command], cwd=source, check=True)
+    settings = "[core]\n    remote = r\n['remote \"r\"']\n    url = ../../shared\n"
+    (source / ".dvc" / "config.local").write_text(settings)
+    monkeypatch.chdir(source)
+    folder = services.own_clone(3)
+    assert folder == source / "work" / "workers" / "3"
+    written = folder / ".dvc" / "config.local"
+    assert f"url = {tmp_path / 'shared'}" in written.read_text() and written.stat().st_mode & 0o077 == 0
+
+
 def test_short_names_of_deployments():
     from pipeline.deployment_names import full
 

@@ -184,12 +184,13 @@ def test_a_worker_goes_on_without_mlflow_and_says_what_then(place, monkeypatch):
     entry = make(STAGES[name])
     monkeypatch.setattr(graph, "read", lambda: STAGES)
     monkeypatch.setattr(dvc_commands, "lock", lambda: {name: entry})
-    job = Job(name, STAGES[name].command, "c" * 40, GRID, {})
+    job = Job(name, STAGES[name].command, "c" * 40, GRID, {}, {})
     began = time.monotonic()
-    assert tracking.log_cell(job, Result({}, True, 1.0, "host", {}), said.append) == ""
+    assert tracking.log_cell(job, Result(entry, True, 1.0, "host"), said.append) == ""
     assert time.monotonic() - began < 30
     assert "MLflow at http://127.0.0.1:9 took nothing" in said[0] and "the next sync adds it" in said[0]
-    tracking.begin(GRID, "c" * 40, said.append)
+    monkeypatch.setattr(tracking.workspace, "described", lambda: "c" * 40)
+    tracking.begin(GRID, said.append)
     assert "cells that finish meanwhile are added by the next sync" in said[1]
 
     # when it is back, what was missed is added once
@@ -212,7 +213,7 @@ def test_a_curve_grows_while_the_cell_trains_and_nothing_is_logged_twice(place, 
         save_file({"w": np.zeros(1)}, file, metadata={"record": json.dumps({"history": history[:rows]})})
         (work / "latest.json").write_text(json.dumps([{"file": file.name, "sha256": ""}]))
 
-    job = Job(name, STAGES[name].command, "c" * 40, GRID, {})
+    job = Job(name, STAGES[name].command, "c" * 40, GRID, {}, {})
     said = []
     with tracking.watch(job, said.append):
         time.sleep(0.1)
@@ -243,6 +244,14 @@ def test_pickled_models_are_off():
     assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
 
 
+def test_no_password_is_said(place, monkeypatch):
+    said = []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    monkeypatch.setattr(tracking.workspace, "described", lambda: "c" * 40)
+    tracking.begin(GRID, said.append)
+    assert "MLflow at http://127.0.0.1:9 took nothing" in said[0] and "secret" not in said[0]
+
+
 def test_addresses_hold_no_password(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@example.org/mlflow/")
     assert tracking.address("7", "abc") == "https://example.org/mlflow/#/experiments/7/runs/abc"
@@ -257,6 +266,6 @@ def test_the_command_syncs_what_params_yaml_lists(place, monkeypatch, capsys):
     monkeypatch.setattr(graph, "read", lambda: STAGES)
     entries = {name: make(STAGES[name]) for name in ("base@demo-0", "pretrain@demo-baseline-0")}
     monkeypatch.setattr(dvc_commands, "lock", lambda: entries)
-    monkeypatch.setattr(tracking.workspace, "commit", lambda: "c" * 40)
+    monkeypatch.setattr(tracking.workspace, "described", lambda: "c" * 40)
     tracking.main(["sync", "--uri", f"sqlite:///{place}/other.db"])
     assert "2 results added to sqlite:///" in capsys.readouterr().out

@@ -89,5 +89,56 @@ def test_changes_beside_a_jobs_own_are_refused_too(clone):
 
 
 def test_a_commit_that_nobody_pushed_is_named(clone):
-    with pytest.raises(UnfitError, match="commit 000000000000 cannot be checked out .* push it where this clone"):
+    with pytest.raises(UnfitError, match="commit 000000000000 is not in .* push it where this clone"):
         workspace.prepare("0" * 40, Grid.of("demo"))
+
+
+def test_a_checkout_that_was_killed_between_two_commits_is_made_whole(origin, clone):
+    wanted, grid = newer(origin), Grid.of("demo")
+    git(clone, "fetch", "-q")
+    workspace._say(wanted, grid, switching=True)  # killed in git checkout: a lock, and half of the files
+    (clone / ".git" / "index.lock").touch()
+    (clone / "code.py").write_text("one = 2\n")
+    workspace.prepare(wanted, grid)
+    assert workspace.commit() == wanted and Path("code.py").read_text() == "one = 2\n"
+
+
+def test_one_job_at_a_time_and_the_next_waits(clone):
+    said = []
+    again = workspace.held(said.append, seconds=0.1)
+    with workspace.held(said.append), pytest.raises(UnfitError, match="another job works in"), again:
+        pass
+    assert len(said) == 1 and "it is waited for" in said[0]
+
+
+def test_the_same_grid_may_be_begun_twice_from_here_and_another_one_not_meanwhile(clone):
+    refused = pytest.raises(UnfitError, match=r"another grid \(one\) is handed out from")
+    with workspace.begun("one"), workspace.begun("one"), refused, workspace.begun("two"):
+        pass
+    with workspace.begun("two"):
+        pass
+
+
+def test_overrides_are_undone_by_the_next_grid_and_never_written_over_somebodys_changes(clone):
+    profile = Path("profiles/demo.yaml")
+    before = profile.read_text()
+    workspace.offer(Grid.of("demo", overrides=["pretrain.gamma=1.5"]), shared=True)
+    assert params.load("demo")["pretrain"]["gamma"] == 1.5 and workspace.described().endswith(" with changes")
+    workspace.offer(Grid.of("demo"), shared=True)
+    assert profile.read_text() == before
+    profile.write_text(before + "# mine\n")
+    with pytest.raises(UnfitError, match="profiles/demo.yaml has changes that are in no commit"):
+        workspace.offer(Grid.of("demo", overrides=["pretrain.gamma=1.5"]), shared=False)
+    with pytest.raises(UnfitError, match="workers would not see them: commit and push them"):
+        workspace.offer(Grid.of("demo"), shared=True)
+    workspace.offer(Grid.of("demo"), shared=False)
+    assert profile.read_text() == before + "# mine\n"
+
+
+def test_a_commit_is_a_commit(clone):
+    with pytest.raises(UnfitError, match="expected 40 hexadecimal digits"):
+        workspace.prepare("--upload-pack=/bin/sh", Grid.of("demo"))
+
+
+def test_no_password_of_an_address_is_said():
+    assert workspace.without_password("fetch https://me:token@host/x failed") == "fetch https://host/x failed"
