@@ -228,8 +228,8 @@ def add_to_lock(entries: Mapping[str, Mapping[str, Any]]) -> None:
     """Make ``entries`` those of dvc.lock, so that ``dvc pull`` knows what to fetch. Raises ``ValueError``."""
     if elsewhere := [name for name in entries if ":" in name]:
         raise ValueError(f"{elsewhere} are stages of other folders' dvc.yaml; cells need those of this one alone")
-    content = _read(LOCK) if LOCK.exists() else {"schema": "2.0", "stages": {}}
-    content["stages"] = {**content.get("stages", {}), **entries}
+    content: dict[str, Any] = {"schema": "2.0"} | (_read(LOCK) if LOCK.exists() else {})
+    content["stages"] = {**(content.get("stages") or {}), **entries}
     with replacing(LOCK) as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 

@@ -104,9 +104,9 @@ def _run(job: worker.Job, log: Log) -> dict[str, Any]:
         return {"end": end, "message": f"the worker's program ended with code {code}"}
 
 
-def _cancel_waiting(_flow: Any, run: Any, _state: Any) -> None:
+def _cancel_waiting(flow: Any, flow_run: Any, state: Any) -> None:
     """Of a grid that is cancelled by hand, cells that nobody has begun are not begun any more."""
-    parameters = {name: value for name, value in run.parameters.items() if value is not None}
+    parameters = {name: value for name, value in flow_run.parameters.items() if value is not None}
     os.chdir(os.environ.get("LANGPOSE_CHECKOUT", "."))  # the worker calls this, wherever it is
 
     async def cancel() -> None:
