@@ -1,12 +1,11 @@
 """The axes of the grid: which cells there are. A profile's section `axes`, copied into params.yaml for dvc.yaml."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from langpose.config import from_mapping
-from langpose.storage import replacing
 
 PARAMS = Path("params.yaml")
 
@@ -62,18 +61,3 @@ def read() -> Axes:
     """The axes in params.yaml. Raises ``ValueError`` where something in it is unknown or of the wrong type."""
     values = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     return from_mapping(Axes, {name: value for name, value in values.items() if name != "profiles"}, str(PARAMS))
-
-
-def profiles() -> list[str]:
-    """The profiles that params.yaml lists."""
-    return list(yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["profiles"])
-
-
-def write(profile: str, axes: Axes) -> None:
-    """Make ``profile`` with ``axes`` what params.yaml lists, under the comment that stands at its top."""
-    head = [line for line in PARAMS.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    body = yaml.safe_dump({"profiles": [profile], **asdict(axes)}, sort_keys=False)
-    text = "\n".join([*head, body])
-    if text != PARAMS.read_text(encoding="utf-8"):
-        with replacing(PARAMS) as temporary:
-            temporary.write_text(text, encoding="utf-8")

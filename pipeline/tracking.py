@@ -444,7 +444,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("command", choices=["sync"])
     parser.add_argument("--uri", help="MLflow's database or server; else MLFLOW_TRACKING_URI, else mlflow.db here")
     options = parser.parse_args(arguments)
-    for profile in axes.profiles():
+    for profile in params.listed():
         params.load(profile)  # ends with a message where there is none
         grid = Grid(profile, axes.read())
         added = sync(grid, workspace.described(), options.uri)

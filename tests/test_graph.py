@@ -9,7 +9,7 @@ import yaml
 
 pytest.importorskip("dvc")
 
-from pipeline import axes, graph, params
+from pipeline import graph, params
 from pipeline.axes import Axes
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def cmu(tmp_path_factory):
     (place / ".dvc" / "config").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        axes.write("cmu", params.section("cmu", "axes", Axes))
+        params.list_alone("cmu", params.section("cmu", "axes", Axes))
     return graph.read(place)
 
 
@@ -82,5 +82,7 @@ def test_stages_come_after_what_they_need(cmu):
 
 
 def test_every_stage_of_dvc_yaml_is_there(cmu):
+    """But those whose axes the profile leaves empty."""
     named = set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
-    assert {name.split("@")[0] for name in cmu if ":" not in name} == named
+    found = {name.split("@")[0] for name in cmu if ":" not in name}
+    assert found <= named and named - found == {"finetune_few_repeat", "evaluate_few_repeat"}
