@@ -132,7 +132,7 @@ class Tracker:
     def log(self, stage: Stage, entry: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]], stages: Graph,
             machine: str = "") -> bool:  # fmt: skip
         """Log a stage's result from its files here and its lock entry; False where MLflow has it already."""
-        made = hash_of(entry)
+        made = result_of(entry)
         run = self.child(child_name(stage), stage.kind, made)
         run_id = run.info.run_id
         if run.data.tags.get(f"dvc.{stage.kind}") == made:
@@ -153,7 +153,8 @@ class Tracker:
             self._scores(run_id, stage, folder)
         if stage.kind.startswith("finetune"):
             self._model(run_id, stage, folder, made)
-        tags = {f"dvc.{stage.kind}": made, f"dvc.{stage.kind}.stage": stage.name}
+        tags = {f"dvc.{stage.kind}": made, f"dvc.{stage.kind}.stage": stage.name,
+                f"dvc.{stage.kind}.lock": hash_of(entry)}  # fmt: skip
         if machine:
             tags[f"machine.{stage.kind}"] = machine
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()], synchronous=True)
@@ -286,9 +287,13 @@ def registered_name(profile: str, stage: Stage) -> str:
     return f"langpose-{profile}-{stage.axes['dataset']}{few}"
 
 
-def hash_of(entry: Mapping[str, Any]) -> str:
-    """What a lock entry says: command, inputs, parameters and outputs, by their hashes."""
-    return sha256(json.dumps(entry, sort_keys=True, default=str).encode()).hexdigest()[:32]
+def hash_of(values: Any) -> str:
+    return sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def result_of(entry: Mapping[str, Any]) -> str:
+    """The hash of what a lock entry made: the same outputs are the same result, whatever they were made from."""
+    return hash_of([entry["cmd"], dvc_commands.outputs(entry)])
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -401,7 +406,7 @@ def log_cell(job: Job, result: Result, log: Log) -> str:
         stage = stages[job.cell]
         tracker = Tracker.open(job.grid, job.commit)
         tracker.log(stage, result.entry, entries, stages, result.machine)
-        run_id = tracker.child(child_name(stage), stage.kind, hash_of(result.entry)).info.run_id
+        run_id = tracker.child(child_name(stage), stage.kind, result_of(result.entry)).info.run_id
         return address(tracker.experiment, run_id)
     return ""
 
@@ -430,10 +435,14 @@ def sync(grid: Grid, commit: str, uri: str | None = None) -> int:
     """Log what the cache holds of a grid and MLflow lacks; how many results that were."""
     stages, entries = graph.read(), dvc_commands.lock()
     tracker, added = Tracker.open(grid, commit, uri), 0
-    for name, stage in graph.cells(stages, grid.profile).items():
-        entry = entries.get(name)
-        if entry is not None and all(Path(path).exists() for path in dvc_commands.outputs(entry)):
-            added += tracker.log(stage, entry, entries, stages)
+    here = {
+        name: stage
+        for name, stage in graph.cells(stages, grid.profile).items()
+        if name in entries and all(Path(path).exists() for path in dvc_commands.outputs(entries[name]))
+    }
+    # where a later stage of a child was made anew, the new child lacks the earlier ones until the next round
+    while new := sum(tracker.log(stage, entries[name], entries, stages) for name, stage in here.items()):
+        added += new
     tracker.best()
     tracker.finish()
     return added

@@ -155,6 +155,23 @@ def test_a_result_that_was_made_anew_is_a_new_child_and_the_old_one_is_kept_and_
     assert log_all(tracker, {name: make(STAGES[name], 58.0, made="2")}) == 0
 
 
+def test_scores_that_were_made_anew_take_their_model_along(place, monkeypatch):
+    names = [f"{kind}@demo-human36m-mmm_map-0" for kind in ("finetune", "evaluate")]
+    entries = {name: make(STAGES[name], 59.0) for name in names}
+    monkeypatch.setattr(graph, "read", lambda: STAGES)
+    monkeypatch.setattr(graph, "cells", lambda stages, profile: {name: STAGES[name] for name in names})
+    monkeypatch.setattr(dvc_commands, "lock", lambda: entries)
+    assert tracking.sync(GRID, "c" * 40) == 2
+    entries[names[1]] = make(STAGES[names[1]], 57.0, made="2")
+    tracking.sync(GRID, "c" * 40)
+    tracker = Tracker.open(GRID, "c" * 40)
+    (child,) = tracker._runs({tracking.GRID: GRID.id, tracking.CELL: "human36m mmm_map 0"})
+    assert child.data.metrics["P1_mm"] == 57.0 and {"dvc.finetune", "dvc.evaluate"} <= set(child.data.tags)
+    # other inputs, a comment in the code say, and the same outputs: the same result
+    entries[names[0]]["deps"].append({"path": "langpose/y.py", "md5": "c"})
+    assert tracking.sync(GRID, "c" * 40) == 0
+
+
 def test_several_that_log_the_same_at_once_make_one_run(place):
     Tracker.open(Grid("cmu", GRID.axes), "c" * 40)  # an empty database is first used by one
     program = (
