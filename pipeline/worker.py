@@ -85,11 +85,11 @@ def run(job: Job, log: Log) -> Result:
     began = time.monotonic()
     own = job.checkout is None
     arguments = ["repro", "--single-item", job.cell]
-    if own:
-        dvc_commands.add_to_lock(job.needs)
-        dvc_commands.patiently(["pull", *job.needs], log)
-        arguments.insert(1, "--pull")
     try:
+        if own:
+            dvc_commands.add_to_lock(job.needs)
+            dvc_commands.patiently(["pull", *job.needs], log)
+            arguments.insert(1, "--pull")
         with dvc_commands.guarded([job.command], job.expected) as environment:
             lines = dvc_commands.patiently(arguments, log, environment)
     except ChangedError:
