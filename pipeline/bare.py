@@ -50,12 +50,13 @@ class Cell:
 
 
 def cells(profile: str, axes: Axes) -> Iterator[Cell]:
-    """Every cell in an order that can be run, all of a seed before the next one's."""
+    """Every cell in an order that can be run: bases first, as all waits for them; a seed before the next one's."""
     for dataset in axes.datasets:
         yield Cell("visibility", (profile, dataset), layout.visible(profile, dataset))
     for seed in axes.all_seeds:
+        yield Cell("base", (profile, str(seed)), layout.base(profile, seed))
+    for seed in axes.all_seeds:
         base = layout.base(profile, seed)
-        yield Cell("base", (profile, str(seed)), base)
         for variant in (name for name in axes.variants if seed in axes.pretrained(name)):
             start = layout.pretrained(profile, variant, seed)
             yield Cell("pretrain", (profile, variant, str(seed)), start, (base,))
