@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from tests.grid_services import Services, alone, family
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.campaign, pytest.mark.filterwarnings("ignore")]
 AXES = {"variants": ["baseline", "mmm_map"], "datasets": ["human36m"], "seeds": [0]}
 CELLS = 11
 """base, then of two variants pretrain, embed, complete, finetune, evaluate."""

@@ -16,7 +16,7 @@ pytest.importorskip("dvc")
 from pipeline import dvc_commands
 from tests import sleeping_grid
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.campaign, pytest.mark.filterwarnings("ignore")]
 AXES = {"variants": ["baseline", "mmm_map"], "datasets": ["human36m"], "seeds": [0]}
 
 
