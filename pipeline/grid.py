@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from langpose.config import from_mapping
 from langpose.storage import replacing
-from pipeline import params, profiles
+from pipeline import params, profiles, selection
 from pipeline.axes import Axes, Repeat
 
 
@@ -76,7 +76,7 @@ class Grid:
             _set(values, [_parse(one) for one in self.overrides])
             with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
                 text.dump(values, file)
-        params.list_alone(self.profile, self.axes)
+        selection.list_alone(self.profile, self.axes)
 
     def to_json(self) -> dict[str, Any]:
         return {"profile": self.profile, "axes": asdict(self.axes), "overrides": list(self.overrides)}

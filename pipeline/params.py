@@ -4,15 +4,12 @@ Anything unknown or of the wrong type is refused, with its place and the nearest
 """
 
 import difflib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 from langpose.config import from_mapping
-from langpose.storage import replacing
-from pipeline.axes import PARAMS, Axes
 
 C = TypeVar("C")
 
@@ -56,18 +53,3 @@ def fill(values: Any, where: str, cls: type[C], key: str | None = None) -> C:
             raise ValueError(f"{where}: no entry '{key}'; entries: {known}")
         values, where = values[key], f"{where}.{key}"
     return from_mapping(cls, values, where)
-
-
-def listed() -> list[str]:
-    """The profiles that params.yaml lists."""
-    return list(yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["profiles"])
-
-
-def list_alone(profile: str, axes: Axes) -> None:
-    """Make ``profile`` with ``axes`` what params.yaml lists, under the comment that stands at its top."""
-    head = [line for line in PARAMS.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    body = yaml.safe_dump({"profiles": [profile], **asdict(axes)}, sort_keys=False)
-    text = "\n".join([*head, body])
-    if text != PARAMS.read_text(encoding="utf-8"):
-        with replacing(PARAMS) as temporary:
-            temporary.write_text(text, encoding="utf-8")

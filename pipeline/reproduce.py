@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline import layout, params
+from pipeline import layout, params, selection
 from pipeline.axes import Axes
 
 
 def select(profile: str) -> None:
     """Write the axes of ``profile`` into params.yaml."""
-    params.list_alone(profile, params.section(profile, "axes", Axes))
+    selection.list_alone(profile, params.section(profile, "axes", Axes))
 
 
 def main(arguments: list[str]) -> int:
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     code = subprocess.run([sys.executable, "-m", "dvc", "repro"], env=os.environ | {"PATH": path}).returncode
     if code:
         return code
-    for profile in params.listed():
+    for profile in selection.listed():
         folder = layout.report(profile)
         print(f"\nreport of profile '{profile}': {(folder / 'index.html').resolve()}")
         table = (folder / "table1.md").read_text().splitlines()

@@ -37,7 +37,7 @@ from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Metric, Pa
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from pipeline import axes, dvc_commands, graph, layout, params, workspace
+from pipeline import axes, dvc_commands, graph, layout, params, selection, workspace
 from pipeline.dvc_commands import Log
 from pipeline.graph import Graph, Stage
 from pipeline.grid import Grid
@@ -453,7 +453,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("command", choices=["sync"])
     parser.add_argument("--uri", help="MLflow's database or server; else MLFLOW_TRACKING_URI, else mlflow.db here")
     options = parser.parse_args(arguments)
-    for profile in params.listed():
+    for profile in selection.listed():
         params.load(profile)  # ends with a message where there is none
         grid = Grid(profile, axes.read())
         added = sync(grid, workspace.described(), options.uri)

@@ -9,7 +9,7 @@ import yaml
 
 pytest.importorskip("dvc")
 
-from pipeline import graph, params
+from pipeline import graph, params, selection
 from pipeline.axes import Axes
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def cmu(tmp_path_factory):
     (place / ".dvc" / "config").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        params.list_alone("cmu", params.section("cmu", "axes", Axes))
+        selection.list_alone("cmu", params.section("cmu", "axes", Axes))
     return graph.read(place)
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("dvc")
 
 from safetensors.numpy import save_file
 
-from pipeline import dvc_commands, graph, params, tracking
+from pipeline import dvc_commands, graph, params, selection, tracking
 from pipeline.axes import Axes
 from pipeline.graph import Stage
 from pipeline.grid import Grid
@@ -279,7 +279,7 @@ def test_addresses_hold_no_password(monkeypatch):
 def test_the_command_syncs_what_params_yaml_lists(place, monkeypatch, capsys):
     listed = {"profiles": ["demo"], "datasets": ["human36m"], "variants": ["baseline"], "seeds": [0]}
     Path("params.yaml").write_text(yaml.safe_dump(listed))
-    assert params.listed() == ["demo"] and params.load("demo")
+    assert selection.listed() == ["demo"] and params.load("demo")
     monkeypatch.setattr(graph, "read", lambda: STAGES)
     entries = {name: make(STAGES[name]) for name in ("base@demo-0", "pretrain@demo-baseline-0")}
     monkeypatch.setattr(dvc_commands, "lock", lambda: entries)
