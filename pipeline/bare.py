@@ -5,7 +5,8 @@
 
 Its data must lie there (data/<profile>: motions, views, pairs.parquet, lifting), its axes are the profile's own. A cell
 is done when its last file is there. Where DVC is, ``dvc commit -f dvc.yaml`` then makes models/ and results/ outputs
-of the cells that params.yaml lists. work/bare/<profile>.json keeps which machine ran what, and for how long.
+of the cells that params.yaml lists (and takes the report that lies there for theirs: ``dvc repro -s -f report@PROFILE``
+writes it anew). work/bare/<profile>.json keeps which machine ran what, and for how long.
 
 Finished cells know nothing of parameters that changed since; so those of other parameters or code are refused, until
 they are removed or ``--keep`` says that they hold nevertheless.
