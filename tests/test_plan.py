@@ -245,7 +245,7 @@ def test_clips_and_steps_come_from_the_data_where_it_is(alone, capsys):
         "finetune mpi_inf_3dhp": 7,
     }
     assert {name: rows[name]["cells"] for name in cells} == cells
-    assert rows["finetune human36m, few data"]["cells"] == 5 * 3 + 2
+    assert rows["finetune human36m, few data"]["cells"] == 7
     assert rows["finetune human36m"]["clips_per_epoch"] is None and rows["finetune human36m"]["steps"] == 12 * 40
 
 
