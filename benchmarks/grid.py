@@ -33,11 +33,7 @@ def grid_seconds(base: Path, workers: int, sleep_s: float) -> tuple[float, Servi
     """Wall time of the grid on so many workers, from the command to its end; the services are closed."""
     services = Services(base, WIDE, sleep_s=sleep_s, mlflow=False)
     try:
-        services.start_server()
-        services.deploy()
-        services.start_submitter()
-        for index in range(workers):
-            services.start_worker(index)
+        services.start_all(workers)
         began = time.monotonic()
         state = services.wait(services.begin(), seconds=100 * sleep_s + 3600)
         assert state.startswith("COMPLETED"), state
@@ -97,11 +93,7 @@ def overhead() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         services = Services(Path(folder) / "base", WIDE, sleep_s=0.0, mlflow=True)
         try:
-            services.start_server()
-            services.start_mlflow()
-            services.deploy()
-            services.start_submitter()
-            services.start_worker(0)
+            services.start_all(workers=1)
             assert services.wait(services.begin()).startswith("COMPLETED")
             log = services.prefect("flow-run", "ls", "--limit", "100", "-o", "json")
             stamps = {}

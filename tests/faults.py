@@ -141,12 +141,7 @@ def campaign(base: Path, grids: int, faults: int, seed: int) -> dict:
     kinds, injected = list(FAULTS), []
     lost = duplicated = wrong = 0
     try:
-        services.start_server()
-        services.start_mlflow()
-        services.deploy()
-        services.start_submitter()
-        for index in range(2):
-            services.start_worker(index)
+        services.start_all()
         for grid in range(1, grids + 1):
             chance = random.Random(f"{seed} {grid}")
             services.grid, services.again = grid, []  # type: ignore[attr-defined]

@@ -68,6 +68,16 @@ class Services:
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
 
+    def start_all(self, workers: int = 2) -> None:
+        """The servers, the deployments, a submitter and so many workers."""
+        self.start_server()
+        if self.mlflow:
+            self.start_mlflow()
+        self.deploy()
+        self.start_submitter()
+        for index in range(workers):
+            self.start_worker(index)
+
     def start_server(self) -> None:
         self.start("server", services.server_command("127.0.0.1", self.port), self.submitter)
         self._wait(f"{self.api}/health")

@@ -25,12 +25,7 @@ def grid(tmp_path_factory):
     """A grid that two workers have computed; its services, still up."""
     services = Services(tmp_path_factory.mktemp("grid") / "base", AXES, sleep_s=0.5)
     try:
-        services.start_server()
-        services.start_mlflow()
-        services.deploy()
-        services.start_submitter()
-        for index in range(2):
-            services.start_worker(index)
+        services.start_all()
         run = services.begin()
         assert services.wait(run) == f"COMPLETED {CELLS} cells, {CELLS} of them run"
         yield services
