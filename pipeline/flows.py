@@ -225,7 +225,7 @@ def restore(cells: Graph, stages: Graph, shared: bool, log: Log) -> Graph:
     """Bring what the cache has of ``cells`` into this checkout, run nothing, and return the cells that it lacks."""
     missing = dvc_commands.differing(list(cells), log)
     if missing and shared:
-        with _nothing_run(stages) as environment, contextlib.suppress(RefusedError):
+        with _no_cell_runs(stages) as environment, contextlib.suppress(RefusedError):
             _dvc(["repro", "--pull", "--keep-going", *(name for name in cells if name in missing)], _quiet, environment)
         missing = dvc_commands.differing(list(cells), log)
     # DVC does not call a cell changed whose input is about to be made anew
@@ -239,9 +239,11 @@ def _quiet(line: str) -> None:
     """What DVC says of cells that are not there is no news."""
 
 
-def _nothing_run(stages: Graph) -> contextlib.AbstractContextManager[dict[str, str]]:
-    """The environment in which no cell may run."""
-    return dvc_commands.guarded([stage.command for stage in stages.values() if not stage.is_cell])
+def _no_cell_runs(
+    stages: Graph, expected: Mapping[str, str] | None = None
+) -> contextlib.AbstractContextManager[dict[str, str]]:
+    """The environment in which no cell may run, and other stages on what is ``expected`` alone."""
+    return dvc_commands.guarded([stage.command for stage in stages.values() if not stage.is_cell], expected)
 
 
 async def hand_out(
@@ -326,12 +328,11 @@ class LiveTable:
 def finish(stages: Graph, cells: Graph, profile: str, shared: bool, log: Log) -> None:
     """Make what comes after the cells: the report, of results that are what their hashes say."""
     final = [name for name, stage in stages.items() if not stage.is_cell and graph.before(stages, [name]) & set(cells)]
-    allowed = [stage.command for stage in stages.values() if not stage.is_cell]
     entries = dvc_commands.lock()
     expected = {path: value for name in cells for path, value in dvc_commands.outputs(entries[name]).items()}
     for again in (False, True):
         try:
-            with dvc_commands.guarded(allowed, expected) as environment:
+            with _no_cell_runs(stages, expected) as environment:
                 _dvc(["repro", *_pull(shared), *final], log, environment)
             return
         except ChangedError:

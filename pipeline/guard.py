@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from hashlib import md5
+from hashlib import file_digest, md5
 from pathlib import Path
 
 VARIABLE = "LANGPOSE_GUARD"
@@ -59,11 +59,8 @@ def hash_of(path: Path) -> str:
 
 
 def _md5(path: Path) -> str:
-    digest = md5()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return file_digest(file, "md5").hexdigest()
 
 
 def follow(owner: int, every_s: float = 1.0) -> None:

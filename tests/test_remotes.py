@@ -15,15 +15,10 @@ pytest.importorskip("dvc")
 
 from pipeline import dvc_commands
 from tests import sleeping_grid
+from tests.grid_services import free_port
 
 pytestmark = [pytest.mark.campaign, pytest.mark.filterwarnings("ignore")]
 AXES = {"variants": ["baseline", "mmm_map"], "datasets": ["human36m"], "seeds": [0]}
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def wait_for(port, process):
