@@ -33,15 +33,14 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from pipeline import axes, dvc_commands, graph, layout, params, selection, workspace
+from pipeline import axes, dvc_commands, graph, layout, params, registry, selection, workspace
 from pipeline.dvc_commands import Log
 from pipeline.graph import Graph, Stage
 from pipeline.grid import Grid
-from pipeline.run_pictures import actions_picture, filmstrip
 from pipeline.worker import Job, Result
 from pipeline.workspace import without_password
 
@@ -152,7 +151,9 @@ class Tracker:
         if stage.kind.startswith("evaluate"):
             self._scores(run_id, stage, folder)
         if stage.kind.startswith("finetune"):
-            self._model(run_id, stage, folder, made)
+            facts = {registry.MADE: made, GRID: self.grid_id, CELL: child_name(stage)}
+            name = registry.name_of(self.grid.profile, stage)
+            registry.register(self.client, self.experiment, run_id, name, folder, facts)
         tags = {f"dvc.{stage.kind}": made, f"dvc.{stage.kind}.stage": stage.name,
                 f"dvc.{stage.kind}.lock": hash_of(entry)}  # fmt: skip
         if machine:
@@ -185,7 +186,7 @@ class Tracker:
             for sections in entries.get(name, {}).get("params", {}).values():
                 for section, content in sections.items():
                     parts = section.split(".")
-                    values |= flat({"variant" if parts[0] == "variants" else parts[0]: content})
+                    values |= registry.flat({"variant" if parts[0] == "variants" else parts[0]: content})
         new = {name[:250]: str(value)[:6000] for name, value in values.items() if name not in run.data.params}
         items = [Param(name, value) for name, value in new.items()]
         for start in range(0, len(items), 100):
@@ -204,6 +205,8 @@ class Tracker:
 
     def _scores(self, run_id: str, stage: Stage, folder: Path) -> None:
         """Per-action and per-joint tables, a picture of each, and frames of one clip."""
+        from pipeline.run_pictures import actions_picture, filmstrip  # torch: other cells start without it
+
         for name in ("actions", "joints", "sequences"):
             self.client.log_artifact(run_id, str(folder / f"{name}.csv"))
         for picture in (
@@ -213,56 +216,10 @@ class Tracker:
             if picture is not None:
                 self.client.log_figure(run_id, *picture)
 
-    def _model(self, run_id: str, stage: Stage, folder: Path, made: str) -> None:
-        """The fine-tuned weights and their config, registered under the profile and the data set."""
-        name = registered_name(self.grid.profile, stage)
-        facts = {"langpose.made": made, GRID: self.grid_id, CELL: child_name(stage)}
-        if not self.client.search_registered_models(f"name = '{name}'"):
-            try:
-                self.client.create_registered_model(
-                    name, description="Fine-tuned pose encoders; alias best: by validation."
-                )
-            except MlflowException:
-                if not self.client.search_registered_models(f"name = '{name}'"):
-                    raise
-        if any(
-            version.tags.get("langpose.made") == made
-            for version in self.client.search_model_versions(f"name = '{name}'")
-        ):
-            return
-        model = self.client.create_logged_model(
-            self.experiment,
-            name=child_name(stage).replace(" ", "-"),
-            source_run_id=run_id,
-            tags=facts,
-            model_type="langpose",
-        )
-        self.client.log_model_artifacts(model.model_id, str(folder))
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self.client.log_model_params(model.model_id, {k: str(v) for k, v in list(flat(config).items())[:100]})
-        self.client.finalize_logged_model(model.model_id, "READY")
-        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        score = {"val_mpjpe_mm": str(metrics["val_mpjpe_mm"])} if "val_mpjpe_mm" in metrics else {}
-        self.client.create_model_version(
-            name, model.artifact_location, run_id=run_id, tags={**facts, **score}, model_id=model.model_id
-        )
-
-    def best(self) -> dict[str, str]:
-        """Give the alias ``best`` of each registered model to the version of least validation error; name → version."""
-        chosen = {}
-        for model in self.client.search_registered_models(f"name LIKE 'langpose-{self.grid.profile}-%'"):
-            versions = self.client.search_model_versions(f"name = '{model.name}'")
-            scored = [(float(v.tags["val_mpjpe_mm"]), int(v.version)) for v in versions if "val_mpjpe_mm" in v.tags]
-            if scored:
-                chosen[model.name] = str(min(scored)[1])
-                self.client.set_registered_model_alias(model.name, "best", chosen[model.name])
-        return chosen
-
     def finish(self) -> None:
         """The grid's own parameters, tables and page, on the parent."""
         run = self.client.get_run(self.parent)
-        new = {k: v for k, v in flat({"axes": vars_of(self.grid)}).items() if k not in run.data.params}
+        new = {k: v for k, v in registry.flat({"axes": vars_of(self.grid)}).items() if k not in run.data.params}
         self.client.log_batch(self.parent, params=[Param(k, str(v)[:6000]) for k, v in new.items()], synchronous=True)
         folder = layout.report(self.grid.profile)
         lock = Path("dvc.lock")
@@ -282,11 +239,6 @@ def vars_of(grid: Grid) -> dict[str, Any]:
     return {"profile": grid.profile, "overrides": ", ".join(grid.overrides), **values["axes"]}
 
 
-def registered_name(profile: str, stage: Stage) -> str:
-    few = "-few" if stage.kind.endswith("_few") else ""
-    return f"langpose-{profile}-{stage.axes['dataset']}{few}"
-
-
 def hash_of(values: Any) -> str:
     return sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
@@ -294,16 +246,6 @@ def hash_of(values: Any) -> str:
 def result_of(entry: Mapping[str, Any]) -> str:
     """The hash of what a lock entry made: the same outputs are the same result, whatever they were made from."""
     return hash_of([entry["cmd"], dvc_commands.outputs(entry)])
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def key(name: str) -> str:
@@ -359,8 +301,7 @@ def _follow(job: Job, kind: str, over: threading.Event, log: Log) -> None:
             if rows:
                 if tracker is None:
                     tracker = Tracker.open(job.grid, job.commit)
-                    axes = dict(zip(_axes_of(kind), arguments, strict=True))
-                    stage = Stage(job.cell, job.command, (), (), axes)
+                    stage = Stage(job.cell, job.command, (), (), job.axes)
                     run_id = tracker.child(child_name(stage), stage.kind, None).info.run_id
                     known = tracker.logged(run_id)
                     if monitor is None:
@@ -376,12 +317,6 @@ def _follow(job: Job, kind: str, over: threading.Event, log: Log) -> None:
             if monitor is not None:
                 monitor.finish()
             return
-
-
-def _axes_of(kind: str) -> list[str]:
-    return {"base": ["profile", "seed"], "pretrain": ["profile", "variant", "seed"]}.get(
-        kind, ["profile", "dataset", "variant", "seed"]
-    )
 
 
 def curve_so_far(work: Path, since: float) -> list[dict[str, Any]]:
@@ -443,7 +378,7 @@ def sync(grid: Grid, commit: str, uri: str | None = None) -> int:
     # where a later stage of a child was made anew, the new child lacks the earlier ones until the next round
     while new := sum(tracker.log(stage, entries[name], entries, stages) for name, stage in here.items()):
         added += new
-    tracker.best()
+    registry.choose_best(tracker.client, grid.profile)
     tracker.finish()
     return added
 

@@ -42,13 +42,16 @@ class Job:
     """What the stages that it needs made, by the lock of whoever made it."""
     expected: Mapping[str, str]
     """Input → hash, of those that it reads of this."""
+    axes: Mapping[str, str] = field(default_factory=dict)
+    """Its combination: axis → value."""
     checkout: str | None = None
     """Work here; None: in the worker's own, sharing through the remote."""
     host: str = ""
     """The machine that has ``checkout``."""
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "grid": self.grid.to_json(), "needs": dict(self.needs), "expected": dict(self.expected)}
+        return {**vars(self), "grid": self.grid.to_json(), "needs": dict(self.needs), "expected": dict(self.expected),
+                "axes": dict(self.axes)}  # fmt: skip
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Job":
@@ -162,7 +165,7 @@ def job(cell: Stage, commit: str, grid: Grid, made: Mapping[str, Entry], checkou
     needs = {name: made[name] for name in cell.needs if name in made}
     outputs = {path: value for entry in needs.values() for path, value in dvc_commands.outputs(entry).items()}
     expected = {path: value for path, value in outputs.items() if path in cell.reads}
-    return Job(cell.name, cell.command, commit, grid, needs, expected, checkout, host)
+    return Job(cell.name, cell.command, commit, grid, needs, expected, cell.axes, checkout, host)
 
 
 DONE, FAILED, TROUBLE, PREEMPTED = "done", "failed", "trouble", "preempted"

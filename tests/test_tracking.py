@@ -16,7 +16,7 @@ pytest.importorskip("dvc")
 
 from safetensors.numpy import save_file
 
-from pipeline import dvc_commands, graph, params, selection, tracking
+from pipeline import dvc_commands, graph, params, registry, selection, tracking
 from pipeline.axes import Axes
 from pipeline.graph import Stage
 from pipeline.grid import Grid
@@ -137,7 +137,7 @@ def test_models_are_weights_and_config_registered_with_the_best_of_validation(pl
     entries = {name: make(STAGES[name], score) for name, score in scores.items()}
     tracker = Tracker.open(GRID, "c" * 40)
     log_all(tracker, entries)
-    assert list(tracker.best()) == ["langpose-demo-human36m"]
+    assert list(registry.choose_best(tracker.client, "demo")) == ["langpose-demo-human36m"]
     best = tracker.client.get_model_version_by_alias("langpose-demo-human36m", "best")
     assert best.tags["langpose.cell"] == "human36m mmm_map 0"
     folder = Path(best.source.removeprefix("file://"))
@@ -201,7 +201,7 @@ def test_a_worker_goes_on_without_mlflow_and_says_what_then(place, monkeypatch):
     entry = make(STAGES[name])
     monkeypatch.setattr(graph, "read", lambda: STAGES)
     monkeypatch.setattr(dvc_commands, "lock", lambda: {name: entry})
-    job = Job(name, STAGES[name].command, "c" * 40, GRID, {}, {})
+    job = Job(name, STAGES[name].command, "c" * 40, GRID, {}, {}, STAGES[name].axes)
     began = time.monotonic()
     assert tracking.log_cell(job, Result(entry, True, 1.0, "host"), said.append) == ""
     assert time.monotonic() - began < 30
@@ -230,7 +230,7 @@ def test_a_curve_grows_while_the_cell_trains_and_nothing_is_logged_twice(place, 
         save_file({"w": np.zeros(1)}, file, metadata={"record": json.dumps({"history": history[:rows]})})
         (work / "latest.json").write_text(json.dumps([{"file": file.name, "sha256": ""}]))
 
-    job = Job(name, STAGES[name].command, "c" * 40, GRID, {}, {})
+    job = Job(name, STAGES[name].command, "c" * 40, GRID, {}, {}, STAGES[name].axes)
     said = []
     with tracking.watch(job, said.append):
         time.sleep(0.1)
