@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from langpose import cli
+from langpose.commands import data
 from langpose.data_sets import NEEDED
 from langpose.demo.amass_files import write_sequence, write_shape
 from langpose.demo.standin_body import write_standin_body
@@ -89,8 +90,8 @@ def test_all_opens_every_recording(raw):
     (bad := raw / "amass/CMU/07/07_02_poses.npz").write_bytes((raw / "amass/CMU/07/shape.npz").read_bytes())
     with np.load(raw / "amass/CMU/07/07_04_poses.npz") as arrays:
         np.savez(bad.with_name("07_04_poses.npz"), **{k: v for k, v in arrays.items() if k != "mocap_framerate"})
-    assert cli.check(NEEDS["amass"], raw).status == "found", "the sample has 01, 03 and 06"
-    said = str(cli.check(NEEDS["amass"], raw, every=True))
+    assert data.check(NEEDS["amass"], raw).status == "found", "the sample has 01, 03 and 06"
+    said = str(data.check(NEEDS["amass"], raw, every=True))
     assert said.startswith("broken") and "opened 7 of them" in said and "1 of these cannot be used" in said
     assert "2 of these hold a body without motion" in said and "07_04_poses.npz: no frame rate" in said
 
@@ -133,7 +134,7 @@ WRONG = {
 def test_a_wrong_file_is_broken_with_the_readers_reason_and_the_source(key, raw):
     name, damage, reason = WRONG[key]
     damage(raw / name)
-    finding = cli.check(NEEDS[key], raw)
+    finding = data.check(NEEDS[key], raw)
     assert finding.status == "broken" and str(finding).startswith("broken")
     assert any(reason in line for line in finding.lines)
     assert finding.lines[-1].endswith(f"from: {NEEDS[key].source}")
@@ -143,7 +144,7 @@ def test_a_wrong_file_is_broken_with_the_readers_reason_and_the_source(key, raw)
 def test_what_needs_a_broken_file_says_so_and_is_not_blamed(key, raw):
     name, damage, _ = WRONG[key]
     damage(raw / name.replace("/male/", "/female/"))
-    said = {other: str(cli.check(NEEDS[other], raw)) for other in ("body_models", "regressor", "amass")}
+    said = {other: str(data.check(NEEDS[other], raw)) for other in ("body_models", "regressor", "amass")}
     assert [other for other, lines in said.items() if lines.startswith("broken")] == [key]
     assert "not opened: that takes the body models and the joint regressor" in said["amass"]
     assert ("left and right were not checked" in said["regressor"]) == (key == "body_models")
@@ -166,15 +167,15 @@ def test_a_file_that_is_empty_a_web_page_or_cut_off_is_broken_without_opening(na
 def test_a_folder_in_a_files_place_is_no_traceback(raw):
     (raw / "babel/test.json").unlink()
     (raw / "babel/test.json").mkdir()
-    assert "test.json: is a folder" in str(cli.check(NEEDS["babel"], raw))
+    assert "test.json: is a folder" in str(data.check(NEEDS["babel"], raw))
 
 
 def test_whatever_a_reader_raises_is_a_line(complete, monkeypatch):
     def fail(*_: object) -> None:
         raise RecursionError("too deep")
 
-    monkeypatch.setattr(cli.babel, "read", fail)
-    assert "RecursionError: too deep" in str(cli.check(NEEDS["babel"], complete))
+    monkeypatch.setattr(data.babel, "read", fail)
+    assert "RecursionError: too deep" in str(data.check(NEEDS["babel"], complete))
 
 
 def test_a_file_whose_name_is_no_text_is_no_traceback(tmp_path):

@@ -1,16 +1,13 @@
-"""The command ``langpose``: what a user asks of the library from a shell.
+"""``langpose data check [FOLDER]``: of each licensed data set, is it found, missing or broken.
 
-``langpose data check [FOLDER]`` opens the licensed data sets with the pipeline's own readers and says of each whether
-it is found, missing or broken. Exit code 0: all is found; 1: something is not; 2: the command was misspelt.
+The pipeline's own readers open the files. Exit code 0: all is found; 1: something is not.
 """
 
 import argparse
-import io
-import os
-import sys
+import json
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -254,22 +251,8 @@ _READERS: dict[str, Callable[[Path, list[Path], bool, _Opened], None]] = {
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
-def _data_check(arguments: argparse.Namespace) -> int:
-    found = 0
-    for finding in check_all(arguments.folder, arguments.quick, arguments.all):
-        print(finding, flush=True)
-        found += finding.status == "found"
-    print(f"\n{found} of {len(NEEDED)} data sets found below {arguments.folder}; docs/data.md says more of each.")
-    if found < len(NEEDED):
-        print(
-            "Without the licences: `make repro PROFILE=cmu` runs the same pipeline on freely licensed motion capture."
-        )
-    return int(found < len(NEEDED))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="langpose", description="LangPose from the shell.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+def add(commands: Any) -> None:
+    """``langpose data check``."""
     data = commands.add_parser("data", help="the licensed data sets", description="The licensed data sets.")
     actions = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
     action = actions.add_parser(
@@ -284,24 +267,23 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="open nothing: presence, size, and how each file begins and ends"
     )
     depth.add_argument("--all", action="store_true", help="open every AMASS recording")
+    action.add_argument("--json", action="store_true", help="print the findings as json")
     action.set_defaults(run=_data_check)
-    return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with ``argv`` (default: the shell's) and return its exit code."""
-    arguments = _parser().parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
-    try:
-        return arguments.run(arguments)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `langpose ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _data_check(arguments: argparse.Namespace) -> int:
+    found, told = 0, []
+    for finding in check_all(arguments.folder, arguments.quick, arguments.all):
+        told.append({"data set": finding.need.name, "status": finding.status, "lines": finding.lines})
+        if not arguments.json:
+            print(finding, flush=True)
+        found += finding.status == "found"
+    if arguments.json:
+        print(json.dumps(told, indent=2))
+        return int(found < len(NEEDED))
+    print(f"\n{found} of {len(NEEDED)} data sets found below {arguments.folder}; docs/data.md says more of each.")
+    if found < len(NEEDED):
+        print(
+            "Without the licences: `make repro PROFILE=cmu` runs the same pipeline on freely licensed motion capture."
+        )
+    return int(found < len(NEEDED))

@@ -1,0 +1,1 @@
+"""The commands of ``langpose``, a file each; langpose/cli.py puts them together."""

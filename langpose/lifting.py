@@ -1,0 +1,273 @@
+"""2D keypoints of anyone → 3D joints: a trained model, with its normalisation undone (design: inference).
+
+    lifter = Lifter(LangPose.from_pretrained("models/cmu"))
+    poses = lifter(keypoints, skeleton="coco17")        # (T, J, 2 or 3) pixels, confidence
+    poses.joints                                        # (T, 17, 3) in poses.unit, relative to the root
+
+A model sees clips of T frames. Longer input is cut into windows that overlap, and a frame's pose is the mean of its
+windows' poses, weighted by how far inside each it lies: a pose changes no faster at a join than elsewhere. Shorter
+input repeats its last frame. Windows of several people go through the model together.
+
+Frames: the camera's, x right, y down, z away from it. Units: a model fine-tuned on Human3.6M predicts in image units,
+depth too: pixels of the input image at the root's distance (what MotionBERT calls the 2.5D factor is the mm a pixel
+there, which one image cannot tell). One fine-tuned on MPI-INF-3DHP predicts millimetres of an average body. Given the
+person's height, both become metres.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track as progress_bar
+
+from langpose.devices import pick_device
+from langpose.evaluation import predict
+from langpose.joint_maps import named
+from langpose.keypoint_files import Detections
+from langpose.lifting_sets import MPI_MM_PER_UNIT
+from langpose.people import Track, extent, tracks
+from langpose.windows import covering_windows
+
+Framing = Literal["person", "image"]
+
+PERSON: dict[str, float] = {"human36m": 0.7, "mpi_inf_3dhp": 0.7, "": 0.46}
+"""A standing person's size (the longer side of the box round the joints) in model units, by what a model was
+fine-tuned on; "": pretrained alone. Measured on profile cmu: 0.65 in the middle of its 288 fine-tuning recordings
+(0.39 to 0.86), 0.46 of its pretraining motion (0.42 to 0.51); Human3.6M's cameras, 4.5 m away, give 0.79."""
+STANDING = 90
+"""The percentile of a stretch's sizes that counts as its person's: people bend and crouch, none grows."""
+FEET = 0.039
+"""Height of the ankles above the floor, of the body's height (Winter, Biomechanics, fig. 4.1)."""
+
+
+@dataclass(frozen=True)
+class Poses:
+    """F poses of one person."""
+
+    joints: np.ndarray
+    """(F, 17, 3) float32, Human3.6M-17, relative to the root: x right, y down, z away from the camera."""
+    frames: np.ndarray
+    """(F,) int64 frame numbers, as the input counts."""
+    unit: Literal["px", "mm", "m"]
+    keypoints: np.ndarray
+    """(F, 17, 3) float32: the 2D that was lifted, in pixels, with confidence."""
+    filled: np.ndarray
+    """(F,) bool: the frame had no detection; its 2D was interpolated."""
+    starts: tuple[int, ...] = (0,)
+    """Rows at which a stretch begins; between stretches frames are missing."""
+    person: int = 0
+
+    def stretches(self) -> list[np.ndarray]:
+        """The joints of each stretch."""
+        return np.split(self.joints, self.starts[1:])
+
+    def in_metres(self, height_m: float) -> "Poses":
+        """Scaled so that the body is ``height_m`` high, by the median lengths of its bones. Raises ``ValueError``."""
+        if not 0.3 <= height_m <= 2.8:
+            raise ValueError(f"a body height of {height_m:g} m; expected metres, 0.3 to 2.8")
+        size = stature(self.joints)
+        if not size > 0:
+            raise ValueError("the lifted body has no size; was it seen at all?")
+        return replace(self, joints=(self.joints * (height_m / size)).astype(np.float32), unit="m")
+
+
+def stature(joints: np.ndarray) -> float:
+    """Height of a body (F, 17, 3) when it stands: spine, neck, head and legs, by the medians of their lengths."""
+
+    def bone(a: int, b: int) -> float:
+        return float(np.median(np.linalg.norm(joints[:, a] - joints[:, b], axis=-1)))
+
+    upper = bone(0, 7) + bone(7, 8) + bone(8, 9) + bone(9, 10)
+    legs = (bone(1, 2) + bone(2, 3) + bone(4, 5) + bone(5, 6)) / 2
+    return (upper + legs) / (1 - FEET)
+
+
+class Lifter:
+    """A model that lifts keypoints. ``model`` is a `LangPose`, or anything with such a ``config`` and ``pose_encoder``.
+
+    ``flip``: average with the mirrored clip, at twice the time. ``framing``: "person" moves and scales each stretch so
+    that the person is as large in the middle of the image as in training; "image" divides by the image's width alone,
+    as the data sets do, for cameras like theirs. ``max_gap``: missing frames that are filled.
+    """
+
+    def __init__(
+        self, model: Any, device: str = "auto", flip: bool = True, framing: Framing = "person", batch_size: int = 64,
+        max_gap: int = 10,
+    ) -> None:  # fmt: skip
+        if framing not in ("person", "image"):
+            raise ValueError(f"unknown framing {framing!r}; expected 'person' or 'image'")
+        self.device = pick_device(device)
+        self.encoder = model.pose_encoder.to(self.device).eval()
+        self.clip_len: int = model.config.pose.maxlen
+        self.tuned_on = str(getattr(model, "provenance", {}).get("facts", {}).get("fine-tuned on", ""))
+        if self.tuned_on not in PERSON:
+            raise ValueError(f"the model was fine-tuned on '{self.tuned_on}'; known: human36m, mpi_inf_3dhp")
+        self.flip, self.framing, self.batch_size, self.max_gap = flip, framing, batch_size, max_gap
+
+    @property
+    def unit(self) -> Literal["px", "mm"]:
+        """Of the joints, before a body height scales them."""
+        return "mm" if self.tuned_on == "mpi_inf_3dhp" else "px"
+
+    def __call__(
+        self,
+        keypoints: np.ndarray,
+        skeleton: str = "h36m17",
+        image_size: tuple[int, int] | None = None,
+        frames: Sequence[int] | np.ndarray | None = None,
+        height_m: float | None = None,
+    ) -> Poses:
+        """Lift one person: ``keypoints`` (T, J, 2) or (T, J, 3), pixels and confidence; NaN or confidence 0: not seen.
+
+        ``frames`` (T,): their numbers, where some are missing. ``height_m`` makes the result metres. Raises
+        ``ValueError`` for input that cannot be lifted.
+        """
+        points = np.array(keypoints, np.float64)
+        if points.ndim != 3 or points.shape[-1] not in (2, 3) or not len(points):
+            raise ValueError(
+                f"keypoints of shape {points.shape}; expected (frames, joints, 2 or 3), at least one frame"
+            )
+        if points.shape[-1] == 2:
+            points = np.concatenate([points, np.ones((*points.shape[:2], 1))], -1)
+        points[~np.isfinite(points).all(-1)] = 0
+        numbers = np.arange(len(points)) if frames is None else np.asarray(frames, np.int64)
+        if numbers.shape != (len(points),) or len(np.unique(numbers)) < len(numbers):
+            raise ValueError(f"{len(numbers)} frame numbers for {len(points)} frames; expected one each, none twice")
+        found = Detections(numbers, np.zeros(len(points), np.int64), points, named(skeleton), "array", image_size)
+        poses = self.people(tracks(found, self.max_gap), found)[0]
+        return poses if height_m is None else poses.in_metres(height_m)
+
+    def people(self, people: Sequence[Track], found: Detections, progress: bool = False) -> list[Poses]:
+        """Lift tracks of ``found`` together. ``progress`` shows a bar on standard error."""
+        two_d = [found.skeleton.to_h36m(track.keypoints).astype(np.float32) for track in people]
+        for points in two_d:
+            points[points[..., 2] <= 0] = 0
+        lengths = [length for track in people for length in track.lengths]
+        x, units = self.framed(np.concatenate(two_d), lengths, found.image_size)
+        joints = self._lift(x, lengths, progress)
+        joints *= units[:, None, None]
+        ends = np.cumsum([len(points) for points in two_d])
+        return [
+            Poses(part, track.frames, self.unit, points, track.filled, track.starts, track.person)
+            for part, track, points in zip(np.split(joints, ends[:-1]), people, two_d, strict=True)
+        ]
+
+    def framed(
+        self, points: np.ndarray, lengths: Sequence[int], image_size: tuple[int, int] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Model input of (F, 17, 3) pixels in stretches of ``lengths``, and (F,) the unit that its output has."""
+        x, units = points.copy(), np.empty(len(points), np.float32)
+        if self.framing == "image" and image_size is None:
+            raise ValueError("framing 'image' needs the image's size; give it, or use framing 'person'")
+        for rows in np.split(np.arange(len(points)), np.cumsum(lengths)[:-1]):
+            centre, per_unit = self._frame(points[rows], image_size)
+            x[rows, :, :2] = (points[rows, :, :2] - centre) / per_unit
+            units[rows] = MPI_MM_PER_UNIT if self.tuned_on == "mpi_inf_3dhp" else per_unit
+        x[points[..., 2] <= 0] = 0  # as masks and drop-outs in training
+        return x, units
+
+    def _frame(self, points: np.ndarray, image_size: tuple[int, int] | None) -> tuple[np.ndarray, float]:
+        """Which pixel becomes (0, 0), and how many pixels a unit, for one stretch (F, 17, 3)."""
+        if self.framing == "image" and image_size is not None:
+            return np.array(image_size) / 2, image_size[0] / 2
+        sizes = extent(points)
+        if not (sizes > 0).any():
+            return np.zeros(2), 1.0  # nobody is seen
+        seen = points[points[..., 2] > 0]
+        middle = (np.percentile(seen[:, :2], 5, axis=0) + np.percentile(seen[:, :2], 95, axis=0)) / 2
+        return middle, float(np.percentile(sizes[sizes > 0], STANDING)) / PERSON[self.tuned_on]
+
+    def _lift(self, x: np.ndarray, lengths: Sequence[int], progress: bool) -> np.ndarray:
+        """(F, 17, 3) input → output of the same shape, root-relative, windows blended; a batch at a time."""
+        windows = covering_windows(lengths, self.clip_len, max(1, self.clip_len // 2))
+        inside = np.minimum(np.arange(1, self.clip_len + 1), np.arange(self.clip_len, 0, -1)).astype(np.float32)
+        total, weight = np.zeros_like(x), np.zeros(len(x), np.float32)
+        starts: Any = range(0, len(windows), self.batch_size)
+        if progress:
+            console = Console(stderr=True)
+            starts = progress_bar(starts, "lifting", console=console, transient=True, disable=not console.is_terminal)
+        for start in starts:
+            rows = windows[start : start + self.batch_size]
+            out = predict(self.encoder, x[rows], self.batch_size, self.flip, self.device)
+            out -= out[:, :, :1]
+            np.add.at(total, rows.reshape(-1), (out * inside[:, None, None]).reshape(-1, *x.shape[1:]))
+            np.add.at(weight, rows.reshape(-1), np.tile(inside, len(rows)))
+        return total / weight[:, None, None]
+
+    def causal(self, people: Sequence[Track], found: Detections) -> tuple[list[Poses], list[float]]:
+        """Lift tracks frame by frame, as `Stream` would have, and the seconds that each frame took."""
+        result, seconds = [], []
+        for track in people:
+            two_d = found.skeleton.to_h36m(track.keypoints).astype(np.float32)
+            two_d[two_d[..., 2] <= 0] = 0
+            joints = np.empty_like(two_d)
+            ends = [*track.starts[1:], len(two_d)]
+            for start, end in zip(track.starts, ends, strict=True):
+                stream = self.stream("h36m17", found.image_size)
+                for row in range(start, end):
+                    began = time.perf_counter()
+                    joints[row] = stream.push(two_d[row])
+                    seconds.append(time.perf_counter() - began)
+            result.append(Poses(joints, track.frames, self.unit, two_d, track.filled, track.starts, track.person))
+        return result, seconds
+
+    def hidden(self, track: Track, frames: Sequence[int] | None) -> Track:
+        """A track whose frames A to B (none: its filled ones alone) are hidden, for the model to complete.
+
+        Raises ``ValueError`` where they are not in it, or leave a clip too little to see.
+        """
+        hide = track.filled.copy()
+        if frames is not None:
+            first, last = frames
+            hide |= (track.frames >= first) & (track.frames <= last)
+            if first > last or not ((track.frames >= first) & (track.frames <= last)).any():
+                raise ValueError(
+                    f"frames {first} to {last} to hide; person {track.person} has {track.frames[0]} to "
+                    f"{track.frames[-1]}"
+                )
+        runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], hide.astype(int), [0]]))))[::2]
+        if len(runs) and runs.max() > self.clip_len // 2:
+            raise ValueError(
+                f"{runs.max()} frames in a row are hidden; the model sees {self.clip_len} at a time, of which at most "
+                f"{self.clip_len // 2} can be filled"
+            )
+        keypoints = track.keypoints.copy()
+        keypoints[hide] = 0
+        return replace(track, keypoints=keypoints, filled=hide)
+
+    def stream(self, skeleton: str = "h36m17", image_size: tuple[int, int] | None = None) -> "Stream":
+        """Lift frames as they come; see `Stream`."""
+        return Stream(self, skeleton, image_size)
+
+
+class Stream:
+    """Causal lifting of one person: a frame's pose comes from the T frames up to it, as soon as it is there.
+
+    Nothing waits for later frames: the delay is the time of one window. Where fewer than T frames have come, the first
+    is repeated before them. The person's size is that of the frames remembered, 10 T at most.
+    """
+
+    REMEMBERED = 10
+
+    def __init__(self, lifter: Lifter, skeleton: str, image_size: tuple[int, int] | None) -> None:
+        self.lifter, self.skeleton, self.image_size = lifter, named(skeleton), image_size
+        self.past = np.empty((0, 17, 3), np.float32)
+
+    def push(self, keypoints: np.ndarray) -> np.ndarray:
+        """(J, 3) pixels and confidence of the next frame → (17, 3), in the lifter's unit. Raises ``ValueError``."""
+        points = np.array(keypoints, np.float64)
+        if points.shape != (self.skeleton.number, 3):
+            raise ValueError(f"keypoints of shape {points.shape}; expected ({self.skeleton.number}, 3)")
+        points[~np.isfinite(points).all(-1)] = 0
+        now = self.skeleton.to_h36m(points[None]).astype(np.float32)
+        now[now[..., 2] <= 0] = 0
+        length = self.lifter.clip_len
+        self.past = np.concatenate([self.past, now])[-self.REMEMBERED * length :]
+        x, units = self.lifter.framed(self.past, [len(self.past)], self.image_size)
+        x = x[-length:]
+        x = np.concatenate([np.repeat(x[:1], length - len(x), 0), x])
+        out = predict(self.lifter.encoder, x[None], 1, self.lifter.flip, self.lifter.device)[0, -1]
+        return (out - out[:1]) * units[-1]

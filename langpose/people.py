@@ -1,0 +1,158 @@
+"""Who is who in detections: tracks, linked from frame to frame where the file names none, cut and filled at gaps.
+
+A track's frames keep their numbers. Gaps of a few frames are filled by straight lines and marked; longer ones split the
+track into stretches, which are lifted apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from langpose.keypoint_files import NOBODY, Detections
+
+NEAR = 0.5
+"""A detection continues a track whose joints lie, on average, within this share of the body's size. Ours."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person's F frames, in order, no frame twice."""
+
+    person: int
+    frames: np.ndarray
+    """(F,) int64, as the file counts."""
+    keypoints: np.ndarray
+    """(F, J, 3) x, y in pixels, confidence; 0 where a joint is not seen."""
+    filled: np.ndarray
+    """(F,) bool: not in the file, a straight line between its neighbours."""
+    starts: tuple[int, ...]
+    """Rows at which a stretch without longer gaps begins; the first is 0."""
+    step: int = 1
+    """Frame numbers from one row to the next within a stretch."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Rows of each stretch."""
+        return np.diff([*self.starts, len(self.frames)]).tolist()
+
+
+def tracks(found: Detections, max_gap: int = 10) -> list[Track]:
+    """Each person's track, in the order of their numbers; people without one are linked by where they are.
+
+    ``max_gap``: missing frames that are still filled. Raises ``ValueError`` for a negative one.
+    """
+    if max_gap < 0:
+        raise ValueError(f"max_gap is {max_gap}; expected 0 frames or more")
+    persons = found.persons.copy()
+    unnamed = persons == NOBODY
+    if unnamed.any():
+        first = int(persons.max()) + 1 if not unnamed.all() else 0
+        persons[unnamed] = first + linked(found.frames[unnamed], found.keypoints[unnamed], max_gap)
+    result = []
+    for person in np.unique(persons):
+        rows = np.flatnonzero(persons == person)
+        rows = rows[np.argsort(found.frames[rows], kind="stable")]
+        result.append(_track(int(person), found.frames[rows], found.keypoints[rows], max_gap))
+    return result
+
+
+def _track(person: int, frames: np.ndarray, keypoints: np.ndarray, max_gap: int) -> Track:
+    steps = np.diff(frames)
+    step = int(np.bincount(steps).argmax()) if len(steps) else 1  # every second frame, say, was looked at
+    if np.any(steps[steps <= (max_gap + 1) * step] % step):
+        step = 1
+    ends = np.flatnonzero(steps > (max_gap + 1) * step) + 1
+    parts_f, parts_k, parts_g, starts, total = [], [], [], [], 0
+    for rows in np.split(np.arange(len(frames)), ends):
+        every = np.arange(frames[rows[0]], frames[rows[-1]] + 1, step)
+        given = np.isin(every, frames[rows])
+        starts.append(total)
+        total += len(every)
+        parts_f.append(every)
+        parts_k.append(keypoints[rows] if given.all() else fill(keypoints[rows], np.flatnonzero(given), len(every)))
+        parts_g.append(~given)
+    return Track(person, np.concatenate(parts_f), np.concatenate(parts_k), np.concatenate(parts_g), tuple(starts), step)
+
+
+def fill(keypoints: np.ndarray, rows: np.ndarray, length: int) -> np.ndarray:
+    """(n, J, 3) at ``rows`` of ``length`` → (length, J, 3): straight lines between, of joints seen at both ends.
+
+    A filled joint is as sure as the less sure of its ends.
+    """
+    result = np.zeros((length, *keypoints.shape[1:]))
+    result[rows] = keypoints
+    for before, after in pairwise(rows.tolist()):
+        if after - before == 1:
+            continue
+        a, b = result[before], result[after]
+        t = np.arange(1, after - before)[:, None, None] / (after - before)
+        line = a + (b - a) * t
+        line[..., 2] = np.minimum(a[:, 2], b[:, 2])
+        result[before + 1 : after] = np.where(line[..., 2:] > 0, line, 0)
+    return result
+
+
+def linked(frames: np.ndarray, keypoints: np.ndarray, max_gap: int) -> np.ndarray:
+    """(N,) track numbers from 0, by first appearance, of detections (N, J, 3) in ``frames`` (N,).
+
+    Frame by frame the nearest pairs of track and detection are joined first, within `NEAR` of the body's size.
+    """
+    numbers = np.full(len(frames), -1, np.int64)
+    last: dict[int, int] = {}  # track → row of its last detection
+    step = int(np.diff(np.unique(frames)).min()) if len(np.unique(frames)) > 1 else 1
+    for frame in np.unique(frames):
+        rows = np.flatnonzero(frames == frame)
+        live = {track: row for track, row in last.items() if frame - frames[row] <= (max_gap + 1) * step}
+        costs = sorted(
+            (distance, track, int(row))
+            for track, before in live.items()
+            for row in rows
+            if (distance := _apart(keypoints[before], keypoints[row])) < NEAR
+        )
+        taken: set[int] = set()
+        for _, track, row in costs:
+            if track not in taken and numbers[row] < 0:
+                taken.add(track)
+                numbers[row] = track
+                last[track] = row
+        for row in rows[numbers[rows] < 0]:
+            numbers[row] = len(last)
+            last[len(last)] = int(row)
+    return numbers
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean distance of the joints that both (J, 3) see, as a share of the larger one's size; inf without any."""
+    both = (a[:, 2] > 0) & (b[:, 2] > 0)
+    if not both.any():
+        return np.inf
+    size = max(extent(a[None])[0], extent(b[None])[0])
+    return float(np.linalg.norm(a[both, :2] - b[both, :2], axis=-1).mean() / size) if size > 0 else np.inf
+
+
+def extent(keypoints: np.ndarray) -> np.ndarray:
+    """(F, J, 3) → (F,): the longer side of the box round the joints that are seen; 0 where fewer than two are."""
+    seen = keypoints[..., 2:] > 0
+    high = np.where(seen, keypoints[..., :2], -np.inf).max(1)
+    low = np.where(seen, keypoints[..., :2], np.inf).min(1)
+    return np.where(seen.sum((1, 2)) > 1, (high - low).max(-1), 0.0)
+
+
+def chosen(people: Sequence[Track], which: str) -> list[Track]:
+    """``which`` of the people: ``all``, ``largest`` (on average in the image), ``longest``, or a number.
+
+    Raises ``ValueError``, with those that are there, for another.
+    """
+    if which == "all":
+        return list(people)
+    if which == "longest":
+        return [max(people, key=lambda track: int((~track.filled).sum()))]
+    if which == "largest":
+        return [max(people, key=lambda track: float(np.median(extent(track.keypoints))))]
+    found = [track for track in people if str(track.person) == which]
+    if not found:
+        there = ", ".join(str(track.person) for track in people[:20])
+        raise ValueError(f"no person '{which}'; there are {there}. Or: all, largest, longest")
+    return found

@@ -1,0 +1,272 @@
+"""Keypoints of any length, with gaps and drop-outs, become poses: windows blended, units told, nothing assumed."""
+
+import numpy as np
+import pytest
+import torch
+
+from langpose import LangPose, LangPoseConfig
+from langpose.joint_maps import SKELETONS
+from langpose.keypoint_files import NOBODY, Detections
+from langpose.lifting import Lifter, stature
+from langpose.model.pose_encoder import PoseEncoderConfig
+from langpose.people import chosen, fill, linked, tracks
+from tests.pages import walking
+
+T = 9
+
+
+def small(tuned_on="human36m"):
+    pose = PoseEncoderConfig(dim_feat=16, dim_rep=16, depth=1, num_heads=2, maxlen=T, init_std=0.2)
+    model = LangPose(LangPoseConfig(pose=pose, text=None))
+    model.provenance = {"title": "", "facts": {"fine-tuned on": tuned_on} if tuned_on else {}, "metrics": {}}
+    return model
+
+
+class Upright(torch.nn.Module):
+    """A model that knows one thing: the depth of a joint is its height in the input."""
+
+    def forward(self, x):
+        return torch.stack([x[..., 0], x[..., 1], x[..., 1]], -1)
+
+
+def upright():
+    model = small()
+    model.pose_encoder = Upright()
+    return model
+
+
+def seen(frames, size=400.0, centre=(500.0, 400.0)):
+    """A walker as (F, 17, 3) pixels."""
+    mm = walking(frames, 25.0)[..., :2]
+    points = np.ones((frames, 17, 3))
+    points[..., :2] = mm / 1600 * size + centre
+    return points
+
+
+@pytest.mark.parametrize("length", [1, 2, T - 1, T, T + 1, 3 * T + 2, 100])
+def test_any_length_gives_a_pose_a_frame_relative_to_the_root(length):
+    poses = Lifter(small())(seen(length))
+    assert poses.joints.shape == (length, 17, 3) and poses.unit == "px" and (poses.joints[:, 0] == 0).all()
+    assert np.isfinite(poses.joints).all() and poses.frames.tolist() == list(range(length))
+
+
+def test_the_input_comes_back_through_a_model_that_keeps_it():
+    """Normalisation is undone exactly: a model that gives back x and y gives back root-relative pixels."""
+    points = seen(40)
+    poses = Lifter(upright(), flip=False)(points)
+    expected = points[..., :2] - points[:, :1, :2]
+    np.testing.assert_allclose(poses.joints[..., :2], expected, atol=1e-2)
+    np.testing.assert_allclose(poses.joints[..., 2], expected[..., 1], atol=1e-2)
+
+
+@pytest.mark.parametrize(("size", "centre"), [(80.0, (2000.0, 90.0)), (1900.0, (0.0, 0.0))])
+def test_a_person_anywhere_in_the_image_is_lifted_alike(size, centre):
+    lifter = Lifter(small())
+    usual, other = lifter(seen(30)), lifter(seen(30, size, centre))
+    np.testing.assert_allclose(other.joints / size, usual.joints / 400, atol=1e-4)
+
+
+def test_the_images_framing_divides_by_its_width():
+    lifter = Lifter(upright(), flip=False, framing="image")
+    points = seen(12)
+    np.testing.assert_allclose(
+        lifter(points, image_size=(1000, 800)).joints[..., :2], points[..., :2] - points[:, :1, :2], atol=1e-2
+    )
+    with pytest.raises(ValueError, match="framing 'image' needs the image's size"):
+        lifter(points)
+
+
+def test_blending_equals_a_slow_mean_of_windows():
+    lifter, points = Lifter(small(), flip=False), seen(25).astype(np.float32)
+    x, units = lifter.framed(points, [25], None)
+    hop, total, weight = T // 2, np.zeros((25, 17, 3)), np.zeros(25)
+    for start in [*range(0, 25 - T + 1, hop), 25 - T]:
+        if start == 25 - T and (25 - T) % hop == 0 and weight[24]:
+            continue
+        with torch.inference_mode():
+            out = lifter.encoder(torch.from_numpy(x[None, start : start + T]))[0].numpy()
+        for t in range(T):
+            inside = min(t + 1, T - t)
+            total[start + t] += inside * (out[t] - out[t, 0])
+            weight[start + t] += inside
+    np.testing.assert_allclose(lifter(points).joints, total / weight[:, None, None] * units[0], atol=1e-3)
+
+
+class Drifting(torch.nn.Module):
+    """A model whose poses lean away over a clip: windows disagree where they meet."""
+
+    def forward(self, x):
+        lean = torch.linspace(-0.2, 0.2, x.shape[1])[None, :, None].expand(x.shape[:3])
+        joint = torch.arange(17.0)[None, None] / 16
+        return torch.stack([x[..., 0], x[..., 1], lean * joint], -1)
+
+
+def test_poses_do_not_jump_where_windows_join():
+    """Speed where a window begins or ends is that of the other frames; of windows laid end to end it is not."""
+    length, hop, model = 600, T // 2, small()
+    model.pose_encoder = Drifting()
+    lifter, points = Lifter(model, flip=False), seen(length)
+    joins = np.zeros(length - 1, bool)
+    for start in range(hop, length - T, hop):
+        joins[[start - 1, start + T - 1]] = True
+
+    def share(joints, at):
+        speed = np.linalg.norm(np.diff(joints, axis=0), axis=-1).mean(-1)[T:-T]
+        return speed[at[T:-T]].mean() / speed[~at[T:-T]].mean()
+
+    assert joins.mean() < 0.6 and 0.9 < share(lifter(points).joints, joins) < 1.1
+    x, units = lifter.framed(points.astype(np.float32), [length], None)
+    apart = lifter.encoder(torch.from_numpy(x[: length // T * T].reshape(-1, T, 17, 3))).numpy().reshape(-1, 17, 3)
+    assert share((apart - apart[:, :1]) * units[0], np.arange(len(apart) - 1) % T == T - 1) > 3
+
+
+def test_what_is_not_seen_is_zero_to_the_model_as_in_training():
+    points = seen(T)
+    points[3, 5] = np.nan
+    points[4, 6, 2] = 0
+    lifter = Lifter(small())
+    x, _ = lifter.framed(lifter(points).keypoints, [T], None)
+    assert (x[3, 5] == 0).all() and (x[4, 6] == 0).all() and (x[5, 5] != 0).any()
+    points[:] = 0
+    assert np.isfinite(lifter(points).joints).all()
+
+
+def test_a_body_height_makes_metres():
+    poses = Lifter(upright(), flip=False)(seen(20), height_m=1.8)
+    assert poses.unit == "m" and stature(poses.joints) == pytest.approx(1.8, rel=1e-5)
+    with pytest.raises(ValueError, match=r"a body height of 180 m; expected metres"):
+        poses.in_metres(180)
+
+
+def test_a_model_of_mpi_predicts_millimetres_and_an_unknown_one_is_refused():
+    assert Lifter(small("mpi_inf_3dhp"))(seen(5)).unit == "mm"
+    assert Lifter(small(""))(seen(5)).unit == "px"
+    with pytest.raises(ValueError, match="fine-tuned on 'humaneva'; known: human36m, mpi_inf_3dhp"):
+        Lifter(small("humaneva"))
+
+
+@pytest.mark.parametrize("skeleton", ["coco17", "halpe26", "body25", "mediapipe33", "mpi17", "coco133"])
+def test_other_skeletons_are_lifted_by_name(skeleton):
+    number = SKELETONS[skeleton].number
+    points = np.random.default_rng(0).uniform(100, 500, (12, number, 2))
+    assert Lifter(small())(points, skeleton=skeleton).joints.shape == (12, 17, 3)
+
+
+@pytest.mark.parametrize(
+    ("points", "options", "message"),
+    [
+        (np.zeros((0, 17, 2)), {}, "at least one frame"),
+        (np.zeros((5, 17, 4)), {}, "expected (frames, joints, 2 or 3)"),
+        (np.ones((5, 16, 2)), {}, "16 joints; skeleton h36m17 has 17"),
+        (np.ones((5, 17, 2)), {"skeleton": "coco"}, None),
+        (np.ones((5, 17, 2)), {"frames": [1, 2]}, "2 frame numbers for 5 frames"),
+        (np.ones((5, 17, 2)), {"frames": [1, 2, 2, 3, 4]}, "none twice"),
+    ],
+)
+def test_what_cannot_be_lifted_says_why(points, options, message):
+    if message is None:
+        Lifter(small())(points, **options)
+        return
+    with pytest.raises(ValueError) as told:
+        Lifter(small())(points, **options)
+    assert message in str(told.value)
+
+
+def test_frame_numbers_count_gaps_are_filled_or_split():
+    frames = [0, 1, 2, 5, 6, 30, 31]
+    poses = Lifter(small(), max_gap=3)(seen(7), frames=frames)
+    assert poses.frames.tolist() == [0, 1, 2, 3, 4, 5, 6, 30, 31]
+    assert poses.filled.tolist() == [False, False, False, True, True, False, False, False, False]
+    assert poses.starts == (0, 7) and [len(part) for part in poses.stretches()] == [7, 2]
+    alone = Lifter(small(), max_gap=3)(seen(7)[5:], frames=[30, 31])
+    np.testing.assert_allclose(poses.joints[7:], alone.joints, atol=1e-3)
+
+
+def test_every_second_frame_is_no_gap():
+    poses = Lifter(small())(seen(6), frames=[0, 2, 4, 6, 8, 10])
+    assert poses.frames.tolist() == [0, 2, 4, 6, 8, 10] and not poses.filled.any()
+    poses = Lifter(small())(seen(5), frames=[0, 2, 4, 8, 10])
+    assert poses.frames.tolist() == [0, 2, 4, 6, 8, 10] and poses.filled.tolist() == [False] * 3 + [True] + [False] * 2
+
+
+def test_a_filled_joint_lies_on_the_line_between_and_an_unseen_one_stays_unseen():
+    points = seen(2)
+    points[1, 4, 2] = 0.25
+    points[0, 7] = 0
+    found = fill(points, np.array([0, 4]), 5)
+    np.testing.assert_allclose(found[1, 3], points[0, 3] * 0.75 + points[1, 3] * 0.25)
+    assert found[2, 4, 2] == 0.25 and (found[1:4, 7] == 0).all()
+
+
+def two_people(named):
+    """Two walkers who pass each other; detections in random order."""
+    left, right = seen(30, 300), seen(30, 300)
+    left[..., 0] += np.linspace(-300, 300, 30)[:, None]
+    right[..., 0] -= np.linspace(-300, 300, 30)[:, None]
+    right[..., 1] += 120
+    frames = np.tile(np.arange(30), 2)
+    order = np.random.default_rng(1).permutation(60)
+    persons = np.repeat([4, 2], 30) if named else np.full(60, NOBODY)
+    points = np.concatenate([left, right])
+    return Detections(frames[order], persons[order], points[order], SKELETONS["h36m17"], "array"), left, right
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_several_people_by_track_or_by_where_they_are(named):
+    found, left, right = two_people(named)
+    people = tracks(found)
+    assert [track.person for track in people] == ([2, 4] if named else [0, 1])
+    numbers = {track.person: track.keypoints for track in people}
+    first = numbers[4] if named else numbers[0] if np.allclose(numbers[0], left) else numbers[1]
+    np.testing.assert_allclose(first, left)
+    lifted = Lifter(small()).people(people, found)
+    apart = Lifter(small())(right)
+    together = next(p for p, t in zip(lifted, people, strict=True) if np.allclose(t.keypoints, right))
+    np.testing.assert_allclose(together.joints, apart.joints, atol=1e-3)
+
+
+def test_somebody_new_is_no_continuation():
+    frames, points = np.array([0, 1, 2]), seen(3, 200)
+    points[2, :, 0] += 900
+    assert linked(frames, points, 5).tolist() == [0, 0, 1]
+    assert linked(np.array([0, 1, 20]), seen(3), 5).tolist() == [0, 0, 1]
+
+
+def test_a_person_is_chosen_by_number_size_or_length():
+    found, *_ = two_people(True)
+    found.keypoints[found.persons == 2, :, :2] *= 2
+    people = tracks(found)
+    assert [t.person for t in chosen(people, "all")] == [2, 4]
+    assert [t.person for t in chosen(people, "largest")] == [2]
+    assert [t.person for t in chosen(people, "4")] == [4]
+    with pytest.raises(ValueError, match="no person '9'; there are 2, 4. Or: all, largest, longest"):
+        chosen(people, "9")
+
+
+def test_a_stream_gives_what_was_seen_so_far_and_never_looks_ahead():
+    lifter, points = Lifter(small()), seen(3 * T)
+    stream, other = lifter.stream(), lifter.stream()
+    given = [stream.push(pose) for pose in points]
+    changed = points.copy()
+    changed[20:] += 50
+    again = [other.push(pose) for pose in changed]
+    np.testing.assert_array_equal(given[:20], again[:20])
+    assert not np.array_equal(given[20], again[20])
+    found = Detections(np.arange(3 * T), np.zeros(3 * T, int), points, SKELETONS["h36m17"], "array")
+    poses, seconds = lifter.causal(tracks(found), found)
+    np.testing.assert_allclose(poses[0].joints, given, atol=1e-4)
+    assert len(seconds) == 3 * T
+    with pytest.raises(ValueError, match="expected \\(17, 3\\)"):
+        stream.push(points[0, :5])
+
+
+def test_frames_are_hidden_for_a_model_that_fills_them():
+    found = Detections(np.arange(30), np.zeros(30, int), seen(30), SKELETONS["h36m17"], "array")
+    lifter, (track,) = Lifter(small("")), tracks(found)
+    hidden = lifter.hidden(track, (10, 12))
+    assert hidden.filled.nonzero()[0].tolist() == [10, 11, 12] and (hidden.keypoints[10:13] == 0).all()
+    assert np.isfinite(lifter.people([hidden], found)[0].joints).all()
+    with pytest.raises(ValueError, match="frames 40 to 50 to hide; person 0 has 0 to 29"):
+        lifter.hidden(track, (40, 50))
+    with pytest.raises(ValueError, match="10 frames in a row are hidden; the model sees 9 at a time"):
+        lifter.hidden(track, (10, 19))
