@@ -18,7 +18,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'langpose' has no attribute {name!r}")
     from langpose.model import langpose as module
 
-    return getattr(module, name)
+    value = globals()[name] = getattr(module, name)
+    return value
 
 
 def __dir__() -> list[str]:

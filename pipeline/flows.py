@@ -173,7 +173,7 @@ def _ablations(grid: Grid, key: str, log: Log) -> PrefectState[Any]:
     finish(stages, cells, grid.profile, shared, log)
     show_report(grid, log)
     if address := tracking.sync_grid(grid, log):
-        create_link_artifact(address, "the grid in MLflow", _key("mlflow", grid.profile))
+        create_link_artifact(address, "the grid's models side by side in MLflow", _key("mlflow", grid.profile))
     ran = sum(bool(one.facts.get("ran")) for one in ended.values())
     return Completed(message=f"{len(cells)} cells, {ran} of them run")
 

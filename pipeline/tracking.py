@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 # Models are weights and json, never pickles; MLflow must not take others either.
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
@@ -47,6 +48,7 @@ from pipeline.workspace import without_password
 URI = "MLFLOW_TRACKING_URI"
 LOCAL = "sqlite:///mlflow.db"
 GRID, CELL, SUPERSEDED = "langpose.grid", "langpose.cell", "langpose.superseded"
+KIND = "mlflow.experimentKind"
 TRAINS = ("base", "pretrain", "finetune", "finetune_few")
 LOOK_EVERY_S = 10.0
 """How often a training's checkpoints are looked at for its curve."""
@@ -82,7 +84,8 @@ class Tracker:
         found = client.get_experiment_by_name(grid.profile)
         if found is None:
             try:
-                experiment = client.create_experiment(grid.profile)
+                # or its pages are those of chat programs
+                experiment = client.create_experiment(grid.profile, tags={KIND: "custom_model_development"})
             except MlflowException:  # somebody else has just done so
                 again = client.get_experiment_by_name(grid.profile)
                 if again is None:
@@ -348,21 +351,32 @@ def log_cell(job: Job, result: Result, log: Log) -> str:
 
 def address(experiment: str, run_id: str = "") -> str:
     """Where a run, or an experiment, is seen in MLflow's UI; "" where MLflow is no server."""
+    return _page(f"experiments/{experiment}/runs/{run_id}" if run_id else f"experiments/{experiment}")
+
+
+def comparison(tracker: Tracker) -> str:
+    """Where MLflow's UI compares the grid's scored models side by side; "" where MLflow is no server."""
+    runs = tracker._runs({GRID: tracker.grid_id})
+    runs = [run for run in runs if "P1_mm" in run.data.metrics and "dataset" in run.data.params]
+    place = tracker.grid.axes.variants.index  # in the order of Table 3
+    runs.sort(key=lambda run: (run.data.params["dataset"], place(run.data.params["variant"])))
+    query = {"runs": json.dumps([run.info.run_id for run in runs]), "experiments": json.dumps([tracker.experiment])}
+    return _page(f"compare-runs?{urlencode(query)}") if runs else ""
+
+
+def _page(place: str) -> str:
     uri = os.environ.get(URI, "")
-    if not uri.startswith(("http://", "https://")):
-        return ""
-    place = f"{without_password(uri).rstrip('/')}/#/experiments/{experiment}"
-    return f"{place}/runs/{run_id}" if run_id else place
+    return f"{without_password(uri).rstrip('/')}/#/{place}" if uri.startswith(("http://", "https://")) else ""
 
 
 def sync_grid(grid: Grid, log: Log) -> str:
-    """Log every cell of ``grid`` that lies here and MLflow lacks; the address of the profile's runs, or ""."""
+    """Log every cell of ``grid`` that lies here and MLflow lacks; where MLflow compares its models, or ""."""
     if not configured():
         return ""
     with _forgiving(log, "`python -m pipeline.tracking sync` adds it later"):
         commit = workspace.described()
         log(f"MLflow: {sync(grid, commit)} results added")
-        return address(Tracker.open(grid, commit).experiment)
+        return comparison(Tracker.open(grid, commit))
     return ""
 
 

@@ -86,7 +86,8 @@ while step < steps:
 for out in [*entry.get("outs", []), *entry.get("metrics", [])]:
     path = filled(out)
     if path.parts[0] == "reports":
-        scores = sorted(Path("results").rglob("metrics.json"))
+        seeds = [str(seed) for seed in yaml.safe_load(Path("params.yaml").read_text())["seeds"]]
+        scores = sorted(f for f in Path("results").rglob("metrics.json") if f.parent.name.rsplit("-", 1)[-1] in seeds)
         path.mkdir(parents=True, exist_ok=True)
         lines = [f"| {file.parent} | {json.loads(file.read_text())['P1_mm']:.6f} |" for file in scores]
         (path / "table1.md").write_text("\\n".join(lines) + "\\n")

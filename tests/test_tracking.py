@@ -58,6 +58,7 @@ def make(stage, score=50.0, made="1"):
         (folder / "metrics.json").write_text(json.dumps({"steps": 30, "val_mpjpe_mm": score}))
         (folder / "config.json").write_text(json.dumps({"pose": {"depth": 3}}))
         (folder / "model.safetensors").write_bytes(b"weights" + made.encode())
+        (folder / "README.md").write_text("a card")
         outs = [folder.as_posix()]
     else:
         (folder / "metrics.json").write_text(json.dumps({"P1_mm": score, "P3_mm": score + 9, "knn5/top1": 40}))
@@ -274,6 +275,32 @@ def test_addresses_hold_no_password(monkeypatch):
     assert tracking.address("7", "abc") == "https://example.org/mlflow/#/experiments/7/runs/abc"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     assert tracking.address("7") == ""
+
+
+def test_the_grids_models_are_compared_in_the_order_of_the_table(place, monkeypatch):
+    tracker = Tracker.open(GRID, "c" * 40)
+    log_all(tracker, {name: make(stage) for name, stage in STAGES.items()})
+    assert tracking.comparison(tracker) == ""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@example.org/mlflow")
+    page = tracking.comparison(tracker)
+    ids = [tracker._runs({tracking.CELL: f"human36m {v} 0"})[0].info.run_id for v in ("baseline", "mmm_map")]
+    assert page.startswith("https://example.org/mlflow/#/compare-runs?runs=") and 0 < page.find(ids[0]) < page.find(
+        ids[1]
+    )
+
+
+def test_a_registered_model_is_fetched_into_a_folder(place, tmp_path):
+    tracker = Tracker.open(GRID, "c" * 40)
+    log_all(tracker, {name: make(stage) for name, stage in STAGES.items()})
+    registry.choose_best(tracker.client, "demo")
+    uri = f"sqlite:///{place}/mlflow.db"
+    folder = registry.fetch("models:/langpose-demo-human36m@best", tmp_path / "model", uri)
+    assert {file.name for file in folder.iterdir()} == set(registry.FILES)
+    with pytest.raises(ValueError, match="expected models:/NAME@ALIAS"):
+        registry.fetch("runs:/1/model", tmp_path / "other", uri)
+    with pytest.raises(ValueError, match="was not to be had from MLflow"):
+        registry.fetch("models:/nothing@best", tmp_path / "other", uri)
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_command_syncs_what_params_yaml_lists(place, monkeypatch, capsys):
