@@ -99,8 +99,12 @@ class Lifter:
     ) -> None:  # fmt: skip
         if framing not in ("person", "image"):
             raise ValueError(f"unknown framing {framing!r}; expected 'person' or 'image'")
-        self.device = pick_device(device)
-        self.encoder = model.pose_encoder.to(self.device).eval()
+        try:
+            self.device = pick_device(device)
+            self.encoder = model.pose_encoder.to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:  # torch's, of a device that it does not know or have
+            first = str(error).strip().splitlines()[0]
+            raise ValueError(f"device '{device}' cannot be used: {first}") from error
         self.clip_len: int = model.config.pose.maxlen
         self.tuned_on = str(getattr(model, "provenance", {}).get("facts", {}).get("fine-tuned on", ""))
         if self.tuned_on not in PERSON:

@@ -166,9 +166,11 @@ class _Background:
         av = _av()
         try:
             self.container = av.open(os.fspath(path))
-            self.pictures = iter(self.container.decode(video=0))
-        except (OSError, av.error.FFmpegError, IndexError) as error:
+        except (OSError, av.error.FFmpegError) as error:
             raise ValueError(f"{path}: cannot be read as a video ({error})") from error
+        if not self.container.streams.video:
+            raise ValueError(f"{path}: cannot be read as a video (there are no pictures in it)")
+        self.pictures = iter(self.container.decode(video=0))
         self.number, self.picture = -1, None
 
     def paste(self, picture: Any, number: int, window: tuple[float, float, float]) -> None:

@@ -89,13 +89,15 @@ def server_restarted(services: Services, chance: random.Random) -> None:
 
 
 def submitter_restarted(services: Services, chance: random.Random) -> None:
+    """Its runs are gone with it: the grid is begun again, as docs/cluster.md says, and takes up what is under way."""
     services.kill("submit")
     time.sleep(chance.uniform(0, 5))
     services.start_submitter()
+    services.waited = [services.begin(seeds=f"[{services.grid}]")]  # type: ignore[attr-defined]
 
 
 def begun_twice(services: Services, chance: random.Random) -> None:
-    services.again.append(services.begin(seeds=f"[{services.grid}]"))  # type: ignore[attr-defined]
+    services.waited.append(services.begin(seeds=f"[{services.grid}]"))  # type: ignore[attr-defined]
 
 
 def mlflow_away(services: Services, chance: random.Random) -> None:
@@ -144,16 +146,15 @@ def campaign(base: Path, grids: int, faults: int, seed: int) -> dict:
         services.start_all()
         for grid in range(1, grids + 1):
             chance = random.Random(f"{seed} {grid}")
-            services.grid, services.again = grid, []  # type: ignore[attr-defined]
-            began = time.monotonic()
-            run = services.begin(seeds=f"[{grid}]")
+            services.grid, began = grid, time.monotonic()  # type: ignore[attr-defined]
+            services.waited = [services.begin(seeds=f"[{grid}]")]  # type: ignore[attr-defined]
             for _ in range(faults):
                 time.sleep(chance.uniform(5, 25))
                 kind = kinds[len(injected) % len(kinds)]
                 print(f"grid {grid}, {time.monotonic() - began:.0f} s: {kind}", flush=True)
                 FAULTS[kind](services, chance)
                 injected.append({"grid": grid, "fault": kind})
-            ends = [services.wait(one, 1200) for one in (run, *services.again)]  # type: ignore[attr-defined]
+            ends = [services.wait(one, 1200) for one in services.waited]  # type: ignore[attr-defined]
             print(f"grid {grid}: {ends} after {time.monotonic() - began:.0f} s", flush=True)
             lost += sum(not end.startswith("COMPLETED") for end in ends)
             single = alone(base / f"alone-{grid}", services.origin, [grid])

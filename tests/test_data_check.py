@@ -80,7 +80,7 @@ def test_with_everything_in_place_all_is_found_and_counted(complete, capsys):
 
 
 def test_quick_opens_nothing(complete, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_READERS", {})
+    monkeypatch.setattr(data, "_READERS", {})
     code, said, _ = run(capsys, complete, "--quick")
     assert code == 0
     assert all("not opened (--quick)" in lines for lines in said.values())
