@@ -3,7 +3,8 @@
 # make repro PROFILE=cmu  the same on real motion capture
 # make plan PROFILE=paper  what its trainings take (FLOPs, memory, hours), before they are run
 # make services         Prefect, MLflow and workers on this machine;  make services-down stops them;  make worker: one more
-# make test             the whole suite at reduced counts;  make test-full: every campaign at full count
+# make test             the suite at reduced counts;  make test-grid: grids on workers, DVC remotes;  make test-full: all,
+#                       every campaign at full count
 PYTHON  ?= python3
 VENV    ?= .venv
 # Which torch: any requirement pip understands. The default takes what pip gives (on Linux the CUDA build; it also
@@ -20,7 +21,7 @@ export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: repro plan services services-down worker test test-full check format clean-environment
+.PHONY: repro plan services services-down worker test test-grid test-full check format clean-environment
 repro: $(READY)
 	@$(BIN)/python -m pipeline.reproduce $(PROFILE)
 
@@ -40,7 +41,10 @@ worker: $(READY)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 test: $(READY)
-	$(PYTEST) -m "not campaign"
+	$(PYTEST) -m "not campaign and not grid"
+
+test-grid: $(READY)
+	$(PYTEST) -m grid
 
 test-full: $(READY)
 	$(PYTEST)

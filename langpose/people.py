@@ -100,26 +100,31 @@ def linked(frames: np.ndarray, keypoints: np.ndarray, max_gap: int) -> np.ndarra
     Frame by frame the nearest pairs of track and detection are joined first, within `NEAR` of the body's size.
     """
     numbers = np.full(len(frames), -1, np.int64)
-    last: dict[int, int] = {}  # track → row of its last detection
-    step = int(np.diff(np.unique(frames)).min()) if len(np.unique(frames)) > 1 else 1
-    for frame in np.unique(frames):
-        rows = np.flatnonzero(frames == frame)
-        live = {track: row for track, row in last.items() if frame - frames[row] <= (max_gap + 1) * step}
-        costs = sorted(
+    order = np.argsort(frames, kind="stable")
+    of_frame = np.split(order, np.flatnonzero(np.diff(frames[order])) + 1)
+    steps = np.diff([int(frames[rows[0]]) for rows in of_frame])
+    reach = (max_gap + 1) * (int(steps.min()) if len(steps) else 1)
+    last: dict[int, int] = {}  # track → row of its last detection, of tracks that may go on
+    begun = 0
+    for rows in of_frame:
+        frame = frames[rows[0]]
+        last = {track: row for track, row in last.items() if frame - frames[row] <= reach}
+        pairs = sorted(
             (distance, track, int(row))
-            for track, before in live.items()
+            for track, before in last.items()
             for row in rows
             if (distance := _apart(keypoints[before], keypoints[row])) < NEAR
         )
         taken: set[int] = set()
-        for _, track, row in costs:
+        for _, track, row in pairs:
             if track not in taken and numbers[row] < 0:
                 taken.add(track)
                 numbers[row] = track
                 last[track] = row
         for row in rows[numbers[rows] < 0]:
-            numbers[row] = len(last)
-            last[len(last)] = int(row)
+            numbers[row] = begun
+            last[begun] = int(row)
+            begun += 1
     return numbers
 
 

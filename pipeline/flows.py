@@ -136,7 +136,10 @@ def ablations(
     log = get_run_logger().info
     grid = Grid.of(profile, variants, datasets, seeds, overrides or [])
     key = _grid_key(grid, workspace.commit())
-    with workspace.begun(key):
+    with workspace.begun(key) as alone:
+        place = f"{platform.node()}:{Path.cwd()}"
+        if gone := prefect_cells.begun_at(place, flow_run.id, "ablations", alone):
+            log(f"{len(gone)} runs that were begun here are gone; what they handed out is taken up")
         return _ablations(grid, key, log)
 
 

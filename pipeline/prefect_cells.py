@@ -21,13 +21,17 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.states import Crashed, Scheduled
+from prefect.states import Cancelled, Crashed, Scheduled
 
 from pipeline.graph import Stage
 from pipeline.scheduler import Report, State, UnreachableError
@@ -38,6 +42,8 @@ TROUBLE, PREEMPTED = "Trouble", "Preempted"
 """Names of the states that a worker ends a cell in where nothing is wrong with the cell."""
 ALIVE, MACHINE = "langpose.alive", "langpose.machine"
 """Labels of a run: a number that counts up, and where it runs."""
+PLACE = "langpose.begun_at"
+"""Label of a run that hands a grid out: machine and checkout."""
 SIGN_EVERY_S = 15.0
 SILENCE_S = 90.0
 """A run at work that gives no sign for so long is lost; one that is only claimed by a worker, likewise."""
@@ -203,9 +209,6 @@ def from_rows(data: Any) -> dict[str, Any]:
 
 async def cancel_waiting(client: PrefectClient, key: str) -> int:
     """Cancel the runs of a grid that no worker has taken; those under way end by themselves. How many those were."""
-    from prefect.client.schemas.filters import FlowRunFilterState, FlowRunFilterStateType
-    from prefect.states import Cancelled
-
     waiting = FlowRunFilter(
         tags=FlowRunFilterTags(all_=[f"grid:{key}"]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
@@ -214,6 +217,28 @@ async def cancel_waiting(client: PrefectClient, key: str) -> int:
     for run in runs:
         await client.set_flow_run_state(run.id, Cancelled(message="its grid was cancelled"), force=True)
     return len(runs)
+
+
+def begun_at(place: str, own: UUID, flow: str, alone: bool) -> list[str]:
+    """Mark the run ``own`` of ``flow`` as begun at ``place``; the names of earlier ones there, which are gone.
+
+    Prefect leaves a run whose process was killed in state Running for ever. Where nobody else who began one there is
+    alive (``alone``), those are called Crashed.
+    """
+    dead = []
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(own, {PLACE: place})
+        if alone:
+            running = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
+            found = client.read_flow_runs(
+                flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+                flow_run_filter=FlowRunFilter(state=running), limit=PAGE,
+            )  # fmt: skip
+            dead = [run for run in found if str(run.id) != str(own) and run.labels.get(PLACE) == place]
+        for run in dead:
+            message = "its process is gone; the grid was begun again"
+            client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+    return [run.name for run in dead]
 
 
 async def deployment_id(client: PrefectClient) -> UUID:

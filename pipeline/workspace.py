@@ -78,9 +78,13 @@ def held(log: Callable[[str], None], seconds: float = 600.0) -> Iterator[int]:
 
 
 @contextmanager
-def begun(key: str) -> Iterator[None]:
-    """Hand out the grid ``key`` from this checkout; the same one several times, no other. Raises `UnfitError`."""
+def begun(key: str) -> Iterator[bool]:
+    """Hand out the grid ``key`` from this checkout; the same one several times, no other. Raises `UnfitError`.
+
+    Yields whether nobody else who hands a grid out from here is alive.
+    """
     with open(BEGUN, "a+") as file:
+        alone = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.truncate(0)
@@ -95,7 +99,8 @@ def begun(key: str) -> Iterator[None]:
                     "end, or begin this one from another clone"
                 ) from None
             fcntl.flock(file, fcntl.LOCK_SH)
-        yield
+            alone = False
+        yield alone
 
 
 def _of_a_job(path: str) -> bool:

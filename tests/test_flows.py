@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from tests.grid_services import Services, alone, family
 
-pytestmark = [pytest.mark.campaign, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.grid, pytest.mark.filterwarnings("ignore")]
 AXES = {"variants": ["baseline", "mmm_map"], "datasets": ["human36m"], "seeds": [0]}
 CELLS = 11
 """base, then of two variants pretrain, embed, complete, finetune, evaluate."""
@@ -90,6 +90,18 @@ def test_a_worker_that_dies_with_its_cell_is_replaced_and_the_result_is_the_same
     assert grid.begun().count("base demo 1") == 2 and grid.ended().count("base demo 1") == 1
     single = alone(tmp_path / "alone", grid.origin, seeds=[1])
     assert (grid.submitter / "reports/demo/table1.md").read_bytes() == (single / "reports/demo/table1.md").read_bytes()
+
+
+def test_a_submitter_that_dies_is_begun_again_and_its_run_does_not_stay_running(grid):
+    grid.sleep_s = 2.0
+    first = grid.begin(seeds="[2]")
+    worker_at_work(grid, "base demo 2")
+    grid.kill("submit")
+    grid.start_submitter()
+    again = grid.begin(seeds="[2]")
+    assert grid.wait(again).startswith(f"COMPLETED {CELLS} cells")
+    assert grid.state(first) == "CRASHED its process is gone; the grid was begun again"
+    assert grid.begun().count("base demo 2") == grid.ended().count("base demo 2") == 1
 
 
 def worker_at_work(grid, cell: str) -> str:

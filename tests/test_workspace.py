@@ -113,10 +113,11 @@ def test_one_job_at_a_time_and_the_next_waits(clone):
 
 def test_the_same_grid_may_be_begun_twice_from_here_and_another_one_not_meanwhile(clone):
     refused = pytest.raises(UnfitError, match=r"another grid \(one\) is handed out from")
-    with workspace.begun("one"), workspace.begun("one"), refused, workspace.begun("two"):
+    with workspace.begun("one") as first, workspace.begun("one") as second, refused, workspace.begun("two"):
         pass
-    with workspace.begun("two"):
-        pass
+    assert first and not second
+    with workspace.begun("two") as alone:
+        assert alone
 
 
 def test_overrides_are_undone_by_the_next_grid_and_never_written_over_somebodys_changes(clone):
