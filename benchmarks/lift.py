@@ -1,10 +1,13 @@
 """`langpose lift` from file to file: frames a second, and how memory grows with the length of the input.
 
-    .venv/bin/python benchmarks/lift.py [--frames 10000 100000] [--repeats 3] [--json FILE]
+    .venv/bin/python benchmarks/lift.py [--frames 10000 100000] [--repeats 3] [--joins data/cmu] [--json FILE]
 
 The sample's first person (docs/samples), to and fro to the length wanted, as npz of Halpe-26 keypoints; the model that
 comes with the package, on the CPU. Each run is a process of its own; that of one frame is what Python, torch and the
 model take. Rendering: the same poses as pictures, drawn and encoded as mp4. There is no other side.
+
+``--joins`` looks at jumps instead, on profile cmu's test recordings of 100 frames or more: P1, and the joints' mean speed
+where windows begin or end over that elsewhere, of blended windows and of windows laid end to end, as protocols have them.
 """
 
 import argparse
@@ -17,7 +20,12 @@ from pathlib import Path
 import numpy as np
 from machine import machine, run_measured, save
 
-from langpose import keypoint_files, people, pose_files, rendering
+from langpose import LangPose, keypoint_files, people, pose_files, rendering
+from langpose.commands.info import shipped
+from langpose.evaluation import predict
+from langpose.lifting import Lifter
+from langpose.lifting_sets import open_split
+from langpose.metrics import mpjpe
 
 ROOT = Path(__file__).parents[1]
 PICTURES = 600
@@ -36,14 +44,50 @@ def lift(path: Path, out: Path):
     return run_measured([str(ROOT / command[0]), *command[1:]], cwd=ROOT)
 
 
+def joins(data: Path) -> dict[str, float]:
+    split = open_split(data / "lifting" / "human36m", "test")
+    lifter = Lifter(LangPose.from_pretrained(shipped()), framing="image")
+    length, found = lifter.clip_len, {"blended": [], "end to end": []}
+    for row in split.sequences[split.sequences["frames"] >= 100].itertuples():
+        frames = slice(row.start, row.start + row.frames)
+        points = np.array(split.joints_2d[frames], np.float64)
+        points[..., 0] = (points[..., 0] + 1) * row.width / 2
+        points[..., 1] = (points[..., 1] + row.height / row.width) * row.width / 2
+        mm_per_px = np.asarray(split.factor_mm_px[frames])[:, None, None]
+        poses = lifter(points, image_size=(row.width, row.height))
+        x, units = lifter.framed(poses.keypoints, [row.frames], (row.width, row.height))
+        whole = row.frames // length * length
+        apart = predict(lifter.encoder, x[:whole].reshape(-1, length, 17, 3)).reshape(-1, 17, 3)
+        apart = (apart - apart[:, :1]) * units[:whole, None, None]
+        starts = np.arange(length // 2, row.frames - length, length // 2)
+        places = {"blended": np.r_[starts - 1, starts + length - 1], "end to end": np.arange(length, whole, length) - 1}
+        for name, joints in (("blended", poses.joints), ("end to end", apart)):
+            mm = joints * mm_per_px[: len(joints)]
+            speed = np.linalg.norm(np.diff(mm, axis=0), axis=-1).mean(-1)
+            at = np.zeros(len(speed), bool)
+            at[places[name]] = True
+            error = mpjpe(mm, np.asarray(split.joints_mm[frames])[: len(mm)]).mean()
+            found[name].append((error, speed[at], speed[~at]))
+    result = {}
+    for name, rows in found.items():
+        error, at, off = np.mean([r[0] for r in rows]), *(np.concatenate([r[i] for r in rows]).mean() for i in (1, 2))
+        result |= {f"{name}: P1_mm": float(error), f"{name}: speed at joins over elsewhere": float(at / off)}
+        print(f"{name}: P1 {error:.1f} mm; speed at joins {at:.2f} mm a frame, elsewhere {off:.2f}: {at / off:.2f}")
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--frames", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--joins", type=Path, metavar="DATA", help="look at jumps on a profile's data")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     where = machine(None, "fp32")
     print(where)
+    if options.joins:
+        save(options.json, {"machine": where, **joins(options.joins)})
+        return
     result: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for frames in (1, *options.frames):

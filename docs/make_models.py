@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from langpose import LangPose, spotting
+from langpose.lifting import RATE
 
 OUT = Path("langpose/models")
 SCORES = {"P1_mm": "test P1, mm (reports/cmu)", "P2_mm": "test P2, mm", "P3_mm": "test P3, mm"}
@@ -42,6 +43,7 @@ def main() -> None:
     own = scores[(scores["dataset"] == "human36m") & (scores["variant"] == variant) & (scores["seed"] == 0)]
     measured = dict(zip(own["metric"], own["value"], strict=True))
     model.provenance["metrics"] |= {called: f"{measured[name]:.1f}" for name, called in SCORES.items()}
+    model.provenance["facts"][RATE] = "50"  # profiles/cmu.yaml, film.motion.rate_hz
     model.save_pretrained(OUT / "cmu")
 
     whole = LangPose.from_pretrained(options.root / "models/cmu/pretrain/mmm_map-0")
@@ -50,6 +52,7 @@ def main() -> None:
     with torch.inference_mode():
         texts = whole.encode_text(labels).numpy()
     pose = LangPose.from_pretrained(options.root / "models/cmu/pretrain/mmm_map-0", text=False)
+    pose.provenance["facts"][RATE] = "30"  # project.target_rate_hz
     pose.save_pretrained(OUT / "cmu-pretrained")
     spotting.save_labels(OUT / "cmu-pretrained", labels, texts)
     print(f"{variant}; {len(labels)} labels")

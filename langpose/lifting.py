@@ -4,8 +4,8 @@
     poses = lifter(keypoints, skeleton="coco17")        # (T, J, 2 or 3) pixels, confidence
     poses.joints                                        # (T, 17, 3) in poses.unit, relative to the root
 
-A model sees clips of T frames. Longer input is cut into windows that overlap, and a frame's pose is the mean of its
-windows' poses, weighted by how far inside each it lies: a pose changes no faster at a join than elsewhere. Shorter
+A model sees clips of T frames. Longer input is cut into windows that overlap by half, and a frame's pose is the mean of
+its windows' poses, weighted by sin² (0 at a window's ends): poses change no faster at a join than elsewhere. Shorter
 input repeats its last frame. Windows of several people go through the model together.
 
 Frames: the camera's, x right, y down, z away from it. Units: a model fine-tuned on Human3.6M predicts in image units,
@@ -32,6 +32,8 @@ from langpose.people import Track, extent, tracks
 from langpose.windows import covering_windows
 
 Framing = Literal["person", "image"]
+RATE = "frames a second"
+"""A model card's fact: of the motion that it was trained on."""
 
 PERSON: dict[str, float] = {"human36m": 0.7, "mpi_inf_3dhp": 0.7, "": 0.46}
 """A standing person's size (the longer side of the box round the joints) in model units, by what a model was
@@ -83,6 +85,12 @@ def stature(joints: np.ndarray) -> float:
     upper = bone(0, 7) + bone(7, 8) + bone(8, 9) + bone(9, 10)
     legs = (bone(1, 2) + bone(2, 3) + bone(4, 5) + bone(5, 6)) / 2
     return (upper + legs) / (1 - FEET)
+
+
+def rate_of(model: Any) -> float | None:
+    """Frames a second of the motion that a model was trained on, where its card says so."""
+    told = getattr(model, "provenance", {}).get("facts", {}).get(RATE)
+    return None if told is None else float(told)
 
 
 class Lifter:
@@ -187,7 +195,7 @@ class Lifter:
     def _lift(self, x: np.ndarray, lengths: Sequence[int], progress: bool) -> np.ndarray:
         """(F, 17, 3) input → output of the same shape, root-relative, windows blended; a batch at a time."""
         windows = covering_windows(lengths, self.clip_len, max(1, self.clip_len // 2))
-        inside = np.minimum(np.arange(1, self.clip_len + 1), np.arange(self.clip_len, 0, -1)).astype(np.float32)
+        inside = np.sin(np.pi * (np.arange(self.clip_len) + 0.5) / self.clip_len).astype(np.float32) ** 2
         total, weight = np.zeros_like(x), np.zeros(len(x), np.float32)
         starts: Any = range(0, len(windows), self.batch_size)
         if progress:

@@ -9,7 +9,7 @@ a profile's data (data/cmu: its stored motion, seen from the front). Scores are 
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from langpose import pose_files
 from langpose.clips import ClipsConfig
 from langpose.keypoint_files import read
-from langpose.lifting import Lifter
+from langpose.lifting import Lifter, rate_of
 from langpose.people import tracks
 from langpose.storage import replacing
 from langpose.windows import covering_windows
@@ -45,21 +45,26 @@ class Motion:
     rate_hz: float | None = None
 
 
-def of_keypoints(path: str | os.PathLike[str], lifter: Lifter, **options: Any) -> Iterator[Motion]:
-    """Stretches in a keypoint file or in what `langpose lift` wrote; ``options`` are `keypoint_files.read`'s."""
+def of_keypoints(
+    path: str | os.PathLike[str], lifter: Lifter, rate_hz: float | None = None, **options: Any
+) -> Iterator[Motion]:
+    """Stretches in a keypoint file or in what `langpose lift` wrote, at ``rate_hz`` where they do not say.
+
+    ``options`` are `keypoint_files.read`'s.
+    """
     place = Path(path)
     if place.is_dir() and (place / pose_files.ARRAYS).exists():
         people, facts = pose_files.load(place)
         for poses in people:
             lengths = np.diff([*poses.starts, len(poses.frames)]).tolist()
             x, _ = lifter.framed(poses.keypoints, lengths, None)
-            yield from _stretches(str(place), poses.person, poses.frames, x, poses.starts, facts.get("fps"))
+            yield from _stretches(str(place), poses.person, poses.frames, x, poses.starts, rate_hz or facts.get("fps"))
         return
     found = read(place, **options)
     for track in tracks(found, lifter.max_gap):
         points = found.skeleton.to_h36m(track.keypoints).astype(np.float32)
         x, _ = lifter.framed(points, track.lengths, found.image_size)
-        yield from _stretches(str(place), track.person, track.frames, x, track.starts, found.rate_hz)
+        yield from _stretches(str(place), track.person, track.frames, x, track.starts, rate_hz or found.rate_hz)
 
 
 def _stretches(
@@ -113,6 +118,14 @@ def motions(path: str | os.PathLike[str], lifter: Lifter) -> Iterator[Motion]:
         )
 
 
+def resampled(motion: Motion, rate_hz: float | None) -> Motion:
+    """A motion at about ``rate_hz``, by its nearest frames, where both rates are known and differ."""
+    if not rate_hz or not motion.rate_hz or abs(motion.rate_hz / rate_hz - 1) < 0.05:
+        return motion
+    rows = np.round(np.arange(0, len(motion.x) - 0.5, motion.rate_hz / rate_hz)).astype(int)
+    return replace(motion, frames=motion.frames[rows], x=motion.x[rows])
+
+
 @dataclass(frozen=True)
 class Spots:
     """Windows of motion and their embeddings: a row each."""
@@ -125,11 +138,11 @@ class Spots:
 
 def embed(model: Any, found: Iterator[Motion], hop: int | None = None, batch_size: int = 64) -> Spots:
     """Global pose embeddings of every window of motions; ``hop`` frames apart (default: half a window)."""
-    length = model.config.pose.maxlen
+    length, rate_hz = model.config.pose.maxlen, rate_of(model)
     rows: list[tuple[Any, ...]] = []
     parts: list[np.ndarray] = []
     device = next(model.parameters()).device
-    for motion in found:
+    for motion in (resampled(motion, rate_hz) for motion in found):
         windows = covering_windows([len(motion.x)], length, hop or max(1, length // 2))
         rows += [
             (motion.name, motion.person, int(motion.frames[w[0]]), int(motion.frames[w[-1]]), motion.rate_hz)

@@ -7,7 +7,7 @@ import torch
 
 from langpose import LangPose, LangPoseConfig, pose_files, spotting
 from langpose.clips import ClipsConfig
-from langpose.lifting import Lifter
+from langpose.lifting import RATE, Lifter
 from langpose.model.pose_encoder import PoseEncoderConfig
 from tests.pages import walking
 from tests.test_lifting import seen
@@ -32,6 +32,18 @@ def test_windows_cover_every_frame_and_are_embedded_as_one_clip_would_be():
     with torch.inference_mode():
         alone = one.encode_pose(torch.from_numpy(motion.x[None, 8:17]))[0].numpy()
     np.testing.assert_allclose(spots.embeddings[2], alone, atol=1e-5)
+
+
+def test_motion_is_seen_at_the_rate_that_the_model_knows():
+    one = model()
+    one.provenance["facts"][RATE] = "25"
+    x = np.arange(60, dtype=np.float32)[:, None, None] * np.ones((1, 17, 3), np.float32)
+    found = spotting.resampled(spotting.Motion("a", 0, np.arange(60), x, 50.0), 25.0)
+    assert found.frames.tolist() == list(range(0, 60, 2)) and found.x[:, 0, 0].tolist() == found.frames.tolist()
+    spots = spotting.embed(one, iter([spotting.Motion("a", 0, np.arange(60), x / 60, 50.0)]))
+    assert spots.table["last"].max() == 58 and spots.table["first"].tolist()[1] == 8
+    kept = spotting.Motion("a", 0, np.arange(9), x[:9], None)
+    assert spotting.resampled(kept, 25.0) is kept
 
 
 def table(scores, hop=5):

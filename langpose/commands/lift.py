@@ -88,6 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
     rate_hz = arguments.fps or found.rate_hz
     if rate_hz is None:
         notes.append(f"frames a second are not in the file: {RATE_HZ:g} is assumed (--fps)")
+    elif (trained := lifting.rate_of(model)) and not 2 / 3 <= rate_hz / trained <= 1.5:
+        notes.append(f"the model knows motion at {trained:g} frames a second; at {rate_hz:g} it looks "
+                     f"{'slow' if rate_hz > trained else 'fast'} to it")  # fmt: skip
     facts: dict[str, Any] = {
         "model": name, "input": str(arguments.input), "format": found.format, "input_skeleton": found.skeleton.name,
         "framing": arguments.framing, "flip": lifter.flip, "notes": notes,
