@@ -6,8 +6,9 @@ The sample's first person (docs/samples), to and fro to the length wanted, as np
 comes with the package, on the CPU. Each run is a process of its own; that of one frame is what Python, torch and the
 model take. Rendering: the same poses as pictures, drawn and encoded as mp4. There is no other side.
 
-``--joins`` looks at jumps instead, on profile cmu's test recordings of 100 frames or more: P1, and the joints' mean speed
-where windows begin or end over that elsewhere, of blended windows and of windows laid end to end, as protocols have them.
+``--joins`` looks at jumps instead, on profile cmu's test recordings of 100 frames or more: P1, and the joints' mean
+speed where windows begin or end over that elsewhere, of blended windows and of windows laid end to end, as protocols
+have them.
 """
 
 import argparse
