@@ -44,7 +44,7 @@ test: $(READY)
 	$(PYTEST) -m "not campaign and not grid"
 
 test-grid: $(READY)
-	$(PYTEST) -m grid
+	$(PYTEST) -m "grid and not campaign"
 
 test-full: $(READY)
 	$(PYTEST)

@@ -77,6 +77,7 @@ def test_a_mistake_in_a_parameter_is_said_at_once(grid):
     assert "variants: profile 'demo' has no ['nope']; it has baseline" in grid.wait(run)
 
 
+@pytest.mark.campaign
 def test_a_worker_that_dies_with_its_cell_is_replaced_and_the_result_is_the_same(grid, tmp_path):
     """Its run gives no sign of life; the cell is handed out again, and goes on from its checkpoint."""
     grid.sleep_s = 4.0
@@ -92,6 +93,7 @@ def test_a_worker_that_dies_with_its_cell_is_replaced_and_the_result_is_the_same
     assert (grid.submitter / "reports/demo/table1.md").read_bytes() == (single / "reports/demo/table1.md").read_bytes()
 
 
+@pytest.mark.campaign
 def test_a_submitter_that_dies_is_begun_again_and_its_run_does_not_stay_running(grid):
     grid.sleep_s = 2.0
     first = grid.begin(seeds="[2]")
