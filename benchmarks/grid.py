@@ -122,9 +122,11 @@ def overhead() -> dict[str, float]:
         finally:
             services.close()
     found = {name: statistics.median(values) for name, values in parts.items()}
-    print(f"of {len(parts['to_the_run_s'])} cells, medians: {found['to_the_run_s']:.1f} s from handing out to the run's "
-          f"start, {found['to_the_stage_s']:.1f} s on to the stage's, {found['from_the_stage_s']:.1f} s from the stage's "
-          "end to the run's")  # fmt: skip
+    print(
+        f"of {len(parts['to_the_run_s'])} cells, medians: {found['to_the_run_s']:.1f} s from handing out to the run's "
+        f"start, {found['to_the_stage_s']:.1f} s on to the stage's, {found['from_the_stage_s']:.1f} s from the "
+        "stage's end to the run's"
+    )
     return found
 
 
