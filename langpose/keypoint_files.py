@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from langpose.joint_maps import Skeleton, named, of_count
+from langpose.joint_maps import SKELETONS, Skeleton, named, of_count
 
 NOBODY = -1
 """Person of detections without a track."""
@@ -58,7 +58,7 @@ def read(
     if not place.exists():
         raise FileNotFoundError(f"{place}: no such file or folder")
     if place.is_dir():
-        found = _folder(place, image_size)
+        found = _tried(place, _folder, place, image_size)
     elif place.suffix.lower() in VIDEOS:
         raise ValueError(
             f"{place}: is a video or picture; expected 2D keypoints. Run a 2D detector on it first (RTMPose, "
@@ -69,14 +69,13 @@ def read(
     elif place.stat().st_size == 0:
         raise ValueError(f"{place}: is empty")
     else:
-        kinds: dict[str, Callable[[Path], _Rows]] = {".npz": _npz, ".csv": _csv, ".json": _json_file}
+        kinds: dict[str, Callable[[Path], _Rows]] = {
+            ".npz": _npz, ".csv": lambda path: _csv(path, skeleton), ".json": _json_file
+        }  # fmt: skip
         kind = kinds.get(place.suffix.lower())
         if kind is None:
             raise ValueError(f"{place}: expected {', '.join(kinds)} or a folder with a file a frame")
-        try:
-            found = kind(place)
-        except ValueError as error:
-            raise ValueError(f"{place}: {error}" if str(place) not in str(error) else str(error)) from error
+        found = _tried(place, kind, place)
     return _checked(found, place, skeleton, image_size)
 
 
@@ -93,6 +92,18 @@ class _Rows:
     rate_hz: float | None = None
     shares: bool = False
     """Coordinates are shares of the image's width and height."""
+
+
+def _tried(place: Path, read_it: Callable[..., _Rows], *arguments: Any) -> _Rows:
+    """What a reader makes of ``place``; its errors say where."""
+    try:
+        return read_it(*arguments)
+    except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f"{place}: is laid out as no format that is read ({error!r}); see docs/keypoints.md"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}" if str(place) not in str(error) else str(error)) from error
 
 
 def _checked(rows: _Rows, place: Path, skeleton: str | None, image_size: tuple[int, int] | None) -> Detections:
@@ -141,7 +152,16 @@ def _checked(rows: _Rows, place: Path, skeleton: str | None, image_size: tuple[i
         raise ValueError(
             f"{place}: coordinates up to {largest:.2f}; expected pixels. Write them as pixels (times the image's size)"
         )
-    frames, persons = np.asarray(rows.frames, np.int64), np.asarray(rows.persons, np.int64)
+    try:
+        frames, persons = np.asarray(rows.frames, np.int64), np.asarray(rows.persons, np.int64)
+    except OverflowError:
+        raise ValueError(f"{place}: frame or person numbers beyond 64 bits; is a time stamp in the names?") from None
+    there = (confidence > 0).any(1)
+    if not there.all():
+        notes.append(f"{int((~there).sum())} detections without a joint that was seen are left out")
+        frames, persons, points = frames[there], persons[there], points[there]
+    if rows.format == "AlphaPose" and (persons == 0).all() and len(np.unique(frames)) < len(frames):
+        persons[:] = NOBODY  # what it writes for everybody where it does not track
     tracked = persons != NOBODY
     pairs = np.stack([frames[tracked], persons[tracked]])
     if pairs.shape[1] and len(np.unique(pairs, axis=1).T) < pairs.shape[1]:
@@ -163,26 +183,25 @@ def _load(path: Path) -> Any:
 
 def _json_file(path: Path) -> _Rows:
     content = _load(path)
-    try:
-        if isinstance(content, Mapping):
-            if "instance_info" in content:
-                return _mmpose(content["instance_info"])
-            if "annotations" in content and "images" in content:
-                return _coco_annotations(content)
-            if "people" in content:
-                return _openpose([(_number(path.name, path), content)])
-        elif isinstance(content, Sequence) and content:
-            first = next((item for item in content if item), None)
-            if isinstance(first, Mapping) and "image_id" in first:
-                return _coco_results(content)
-            if isinstance(first, Mapping) and "instances" in first:
-                return _mmpose(content)
-            if isinstance(first, Sequence) and first and isinstance(first[0], Mapping):
-                return _frames_of_people(content)
-        elif isinstance(content, Sequence):
+    if isinstance(content, Mapping):
+        if "instance_info" in content:
+            return _mmpose(content["instance_info"])
+        if "annotations" in content and "images" in content:
+            return _coco_annotations(content)
+        if "people" in content:
+            return _openpose([(_numbers([path.name])[0], content)])
+    elif isinstance(content, list):
+        if any(isinstance(item, str) for item in content):  # Ultralytics' to_json() gives texts
+            content = [json.loads(item) if isinstance(item, str) else item for item in content]
+        first = next((item for item in content if item), None)
+        if first is None:
             return _Rows("a list of detections", [], [], [])
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(f"{path}: is laid out as no format that is read ({error!r}); see docs/keypoints.md") from error
+        if isinstance(first, Mapping) and "image_id" in first:
+            return _coco_results(content)
+        if isinstance(first, Mapping) and "instances" in first:
+            return _mmpose(content)
+        if isinstance(first, list) and first and isinstance(first[0], Mapping):
+            return _frames_of_people(content)
     raise ValueError(
         f"{path}: json of another layout than AlphaPose, OpenPose, MMPose, COCO and Ultralytics write; see "
         "docs/keypoints.md"
@@ -197,12 +216,22 @@ def _triples(values: Any) -> np.ndarray:
     return flat.reshape(-1, 3)
 
 
-def _number(name: str, where: Any) -> int:
-    """The last number in an image's name: its frame."""
-    found = re.findall(r"\d+", Path(str(name)).stem.removesuffix("_keypoints"))
-    if not found:
-        raise ValueError(f"{where}: no frame number in the name '{name}'")
-    return int(found[-1])
+def _numbers(names: Sequence[str]) -> list[int]:
+    """Frames of images by their names: the last number that is not the same in all of them."""
+    groups = []
+    for name in names:
+        stem = re.sub(r"\.(jpe?g|png|bmp|webp|tiff?|json|txt)$", "", str(name), flags=re.IGNORECASE)
+        found = re.findall(r"\d+", stem.removesuffix("_keypoints"))
+        if not found:
+            raise ValueError(f"no frame number in the name '{name}'")
+        groups.append([int(digits) for digits in found])
+    shortest = min(map(len, groups))
+    for place in range(1, shortest + 1):
+        if len({group[-place] for group in groups}) > 1:
+            return [group[-place] for group in groups]
+    if len(set(names)) > 1:
+        raise ValueError(f"the names '{names[0]}', '{names[1]}', … have no number that tells frames apart")
+    return [group[-1] for group in groups]
 
 
 def _person(value: Any) -> int:
@@ -216,9 +245,9 @@ def _coco_results(content: Sequence[Mapping[str, Any]]) -> _Rows:
     """AlphaPose (``image_id`` is a name, ``idx`` a track) and COCO results, as Detectron2 writes them."""
     by_name = isinstance(content[0]["image_id"], str)
     rows = _Rows("AlphaPose" if by_name else "COCO results", [], [], [])
+    images = [item["image_id"] for item in content]
+    rows.frames = _numbers(images) if by_name else [int(image) for image in images]
     for item in content:
-        image = item["image_id"]
-        rows.frames.append(_number(image, "image_id") if isinstance(image, str) else int(image))
         rows.persons.append(_person(item.get("idx", item.get("track_id"))))
         rows.keypoints.append(_triples(item["keypoints"]))
     return rows
@@ -229,16 +258,15 @@ def _coco_annotations(content: Mapping[str, Any]) -> _Rows:
     images = {image["id"]: image for image in content["images"]}
     sizes = {(int(image["width"]), int(image["height"])) for image in images.values() if "width" in image}
     rows = _Rows("COCO annotations", [], [], [], image_size=sizes.pop() if len(sizes) == 1 else None)
+    names = [str(image.get("file_name", "")) for image in images.values()]
+    if all("frame_id" in image for image in images.values()):
+        frame_of = {key: int(image["frame_id"]) for key, image in images.items()}
+    elif all(re.search(r"\d", Path(name).stem) for name in names):
+        frame_of = dict(zip(images, _numbers(names), strict=True))
+    else:
+        frame_of = {key: int(key) for key in images}
     for item in content["annotations"]:
-        image = images[item["image_id"]]
-        name = str(image.get("file_name", ""))
-        rows.frames.append(
-            int(image["frame_id"])
-            if "frame_id" in image
-            else _number(name, "file_name")
-            if re.search(r"\d", Path(name).stem)
-            else int(image["id"])
-        )
+        rows.frames.append(frame_of[item["image_id"]])
         rows.persons.append(_person(item.get("track_id")))
         points = _triples(item["keypoints"])
         points[:, 2] = np.minimum(points[:, 2], 1)  # 1 hidden, 2 visible: both were placed
@@ -308,7 +336,8 @@ def _openpose(frames: Sequence[tuple[int, Mapping[str, Any]]]) -> _Rows:
 def _folder(folder: Path, image_size: tuple[int, int] | None) -> _Rows:
     files = {kind: sorted(folder.glob(f"*.{kind}")) for kind in ("json", "txt")}
     if files["json"]:
-        contents = [(_number(path.name, path), _load(path)) for path in files["json"]]
+        numbers = _numbers([path.name for path in files["json"]])
+        contents = [(number, _load(path)) for number, path in zip(numbers, files["json"], strict=True)]
         if all(isinstance(content, Mapping) and "people" in content for _, content in contents):
             return _openpose(contents)
         raise ValueError(f"{folder}: json files of which not all are OpenPose's (with `people`)")
@@ -320,6 +349,7 @@ def _folder(folder: Path, image_size: tuple[int, int] | None) -> _Rows:
 def _labels(files: Sequence[Path]) -> _Rows:
     """Ultralytics' ``save_txt``: a line a person: class, box, x, y, confidence of each joint as shares, a track."""
     rows = _Rows("Ultralytics", [], [], [], shares=True)
+    frame_of = dict(zip(files, _numbers([file.name for file in files]), strict=True))
     for file in files:
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
             try:
@@ -333,7 +363,7 @@ def _labels(files: Sequence[Path]) -> _Rows:
                 raise ValueError(f"{file}, line {number}: {len(values)} numbers; expected class, box, keypoints")
             # what follows the keypoints is the box's confidence, the track, or both
             rows.persons.append(int(values[-1]) if rest and values[-1] >= 1 else NOBODY)
-            rows.frames.append(_number(file.name, file))
+            rows.frames.append(frame_of[file])
             rows.keypoints.append(np.asarray(values[5 : 5 + 3 * points]).reshape(-1, 3))
     return rows
 
@@ -343,7 +373,7 @@ def _npz(path: Path) -> _Rows:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: cannot be read as npz ({error}); pickled objects are never opened") from error
     if "keypoints" not in arrays:
         raise ValueError(f"{path}: no array 'keypoints'; it has {', '.join(arrays) or 'none'}")
@@ -357,16 +387,24 @@ def _npz(path: Path) -> _Rows:
     if frames.shape != (len(points),):
         raise ValueError(f"{path}: {frames.shape} frames for {len(points)} poses; expected one each")
     size = tuple(int(v) for v in np.ravel(arrays["image_size"])) if "image_size" in arrays else None
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ValueError(f"{path}: image_size {size}; expected width, height in pixels")
+    rate = np.ravel(arrays.get("rate_hz", np.empty(0)))
+    if "rate_hz" in arrays and (len(rate) != 1 or not 0 < rate[0] <= 1000):
+        raise ValueError(f"{path}: rate_hz {rate.tolist()}; expected one number of frames a second, up to 1000")
     people = points.shape[1]
     return _Rows(
         "npz", np.repeat(frames, people).tolist(), list(range(people)) * len(points),
         list(points.reshape(-1, *points.shape[2:])), str(arrays["skeleton"]) if "skeleton" in arrays else None,
-        None if size is None else (size[0], size[1]), float(arrays["rate_hz"]) if "rate_hz" in arrays else None,
+        None if size is None else (size[0], size[1]), float(rate[0]) if len(rate) else None,
     )  # fmt: skip
 
 
-def _csv(path: Path) -> _Rows:
-    """A line a joint: frame, joint, x, y and, if wanted, confidence and person; joints by name."""
+def _csv(path: Path, skeleton: str | None) -> _Rows:
+    """A line a joint: frame, joint, x, y and, if wanted, confidence and person; joints by name.
+
+    Without ``skeleton`` it is that whose Human3.6M joints the names make most of.
+    """
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.DictReader(file)
         needed = {"frame", "joint", "x", "y"}
@@ -377,23 +415,36 @@ def _csv(path: Path) -> _Rows:
         poses: dict[tuple[int, int], dict[str, tuple[float, float, float]]] = {}
         for number, line in enumerate(lines, 2):
             try:
-                key = int(line["frame"]), int(line.get("person") or NOBODY)
-                confidence = float(line.get("confidence") or 1)
-                poses.setdefault(key, {})[line["joint"].strip()] = float(line["x"]), float(line["y"]), confidence
-            except (TypeError, ValueError) as error:
+                key = _whole(line["frame"]), _whole(line.get("person") or str(NOBODY))
+                pose, joint = poses.setdefault(key, {}), line["joint"].strip()
+                if joint in pose:
+                    raise ValueError(f"{joint} is in frame {key[0]} twice; several people need a column 'person'")
+                x, y = (float(line[name] or "nan") for name in ("x", "y"))
+                pose[joint] = x, y, float(line.get("confidence") or 1)
+            except (TypeError, ValueError, AttributeError) as error:
                 raise ValueError(f"{path}, line {number}: {error}") from error
-    from langpose.joint_maps import SKELETONS
-
     names = {name for pose in poses.values() for name in pose}
-    fitting = [s for s in SKELETONS.values() if names <= set(s.joints) and s.body is None]
+    wanted = [named(skeleton)] if skeleton else SKELETONS.values()
+    fitting = [s for s in wanted if names <= set(s.joints) and s.body is None]
+    if not fitting and skeleton:
+        unknown = sorted(names - set(named(skeleton).joints))
+        raise ValueError(f"{path}: joints {', '.join(unknown[:5])} are not in {named(skeleton).name}")
     if not fitting:
         most = max(SKELETONS.values(), key=lambda s: len(names & set(s.joints)))
         unknown = sorted(names - set(most.joints))
         raise ValueError(f"{path}: joints {', '.join(unknown[:5])} are not in {most.name}, the nearest skeleton")
-    skeleton = min(fitting, key=lambda s: s.number)
-    rows = _Rows("csv", [], [], [], skeleton.name)
+    chosen = max(fitting, key=lambda s: (sum(names >= set(made) for made in s.makes.values()), -s.number))
+    rows = _Rows("csv", [], [], [], chosen.name)
     for (frame, person), pose in poses.items():
         rows.frames.append(frame)
         rows.persons.append(person)
-        rows.keypoints.append(np.array([pose.get(joint, (0.0, 0.0, 0.0)) for joint in skeleton.joints]))
+        rows.keypoints.append(np.array([pose.get(joint, (0.0, 0.0, 0.0)) for joint in chosen.joints]))
     return rows
+
+
+def _whole(text: str) -> int:
+    """A whole number, as tables write them: 7, 7.0."""
+    value = float(text)
+    if value != int(value):
+        raise ValueError(f"'{text}' is no whole number")
+    return int(value)

@@ -29,11 +29,14 @@ from langpose.joint_maps import named
 from langpose.keypoint_files import Detections
 from langpose.lifting_sets import MPI_MM_PER_UNIT
 from langpose.people import Track, extent, tracks
+from langpose.skeleton import JOINTS
 from langpose.windows import covering_windows
 
 Framing = Literal["person", "image"]
 RATE = "frames a second"
 """A model card's fact: of the motion that it was trained on."""
+PERSON_SIZE = "person size"
+"""A model card's fact: as `PERSON`, of its own training images."""
 
 PERSON: dict[str, float] = {"human36m": 0.7, "mpi_inf_3dhp": 0.7, "": 0.46}
 """A standing person's size (the longer side of the box round the joints) in model units, by what a model was
@@ -41,6 +44,11 @@ fine-tuned on; "": pretrained alone. Measured on profile cmu: 0.65 in the middle
 (0.39 to 0.86), 0.46 of its pretraining motion (0.42 to 0.51); Human3.6M's cameras, 4.5 m away, give 0.79."""
 STANDING = 90
 """The percentile of a stretch's sizes that counts as its person's: people bend and crouch, none grows."""
+TORSOS, SHOULDERS = 3.3, 5.0
+"""A standing person's size in lengths of the torso (pelvis to thorax), in widths of the shoulders (Winter, as below):
+where legs are not seen, the box round the rest says little."""
+SELDOM = 0.1
+"""Legs that are seen in fewer of the frames count as not seen."""
 FEET = 0.039
 """Height of the ankles above the floor, of the body's height (Winter, Biomechanics, fig. 4.1)."""
 
@@ -61,6 +69,8 @@ class Poses:
     starts: tuple[int, ...] = (0,)
     """Rows at which a stretch begins; between stretches frames are missing."""
     person: int = 0
+    step: int = 1
+    """Frame numbers from a row to the next."""
 
     def stretches(self) -> list[np.ndarray]:
         """The joints of each stretch."""
@@ -70,21 +80,32 @@ class Poses:
         """Scaled so that the body is ``height_m`` high, by the median lengths of its bones. Raises ``ValueError``."""
         if not 0.3 <= height_m <= 2.8:
             raise ValueError(f"a body height of {height_m:g} m; expected metres, 0.3 to 2.8")
-        size = stature(self.joints)
-        if not size > 0:
-            raise ValueError("the lifted body has no size; was it seen at all?")
+        size = stature(self.joints, self.keypoints[..., 2] > 0)
         return replace(self, joints=(self.joints * (height_m / size)).astype(np.float32), unit="m")
 
 
-def stature(joints: np.ndarray) -> float:
-    """Height of a body (F, 17, 3) when it stands: spine, neck, head and legs, by the medians of their lengths."""
+def stature(joints: np.ndarray, seen: np.ndarray | None = None) -> float:
+    """Height of a body (F, 17, 3) when it stands: spine, neck, head and legs, by the medians of their lengths.
 
-    def bone(a: int, b: int) -> float:
-        return float(np.median(np.linalg.norm(joints[:, a] - joints[:, b], axis=-1)))
+    ``seen`` (F, 17): bones are measured where both their ends were; a model makes nothing of others. Raises
+    ``ValueError`` where a bone never was (of legs: both sides').
+    """
 
-    upper = bone(0, 7) + bone(7, 8) + bone(8, 9) + bone(9, 10)
-    legs = (bone(1, 2) + bone(2, 3) + bone(4, 5) + bone(5, 6)) / 2
-    return (upper + legs) / (1 - FEET)
+    def bone(*sides: tuple[int, int]) -> float:
+        lengths = [np.linalg.norm(joints[:, a] - joints[:, b], axis=-1) for a, b in sides]
+        if seen is not None:
+            lengths = [length[seen[:, a] & seen[:, b]] for length, (a, b) in zip(lengths, sides, strict=True)]
+        known = [float(np.median(length)) for length in lengths if len(length)]
+        if not known:
+            names = " to ".join(JOINTS[joint].replace("right_", "") for joint in sides[0])
+            raise ValueError(f"the body's height takes all of its bones, and {names} was never seen")
+        return float(np.mean(known))
+
+    upper = bone((0, 7)) + bone((7, 8)) + bone((8, 9)) + bone((9, 10))
+    height = (upper + bone((1, 2), (4, 5)) + bone((2, 3), (5, 6))) / (1 - FEET)
+    if not height > 0:
+        raise ValueError("the lifted body has no size")
+    return height
 
 
 def rate_of(model: Any) -> float | None:
@@ -114,9 +135,11 @@ class Lifter:
             first = str(error).strip().splitlines()[0]
             raise ValueError(f"device '{device}' cannot be used: {first}") from error
         self.clip_len: int = model.config.pose.maxlen
-        self.tuned_on = str(getattr(model, "provenance", {}).get("facts", {}).get("fine-tuned on", ""))
+        facts = getattr(model, "provenance", {}).get("facts", {})
+        self.tuned_on = str(facts.get("fine-tuned on", ""))
         if self.tuned_on not in PERSON:
             raise ValueError(f"the model was fine-tuned on '{self.tuned_on}'; known: human36m, mpi_inf_3dhp")
+        self.person = float(facts.get(PERSON_SIZE, PERSON[self.tuned_on]))
         self.flip, self.framing, self.batch_size, self.max_gap = flip, framing, batch_size, max_gap
 
     @property
@@ -144,7 +167,7 @@ class Lifter:
             )
         if points.shape[-1] == 2:
             points = np.concatenate([points, np.ones((*points.shape[:2], 1))], -1)
-        points[~np.isfinite(points).all(-1)] = 0
+        points = _usable(points)
         numbers = np.arange(len(points)) if frames is None else np.asarray(frames, np.int64)
         if numbers.shape != (len(points),) or len(np.unique(numbers)) < len(numbers):
             raise ValueError(f"{len(numbers)} frame numbers for {len(points)} frames; expected one each, none twice")
@@ -163,7 +186,7 @@ class Lifter:
         joints *= units[:, None, None]
         ends = np.cumsum([len(points) for points in two_d])
         return [
-            Poses(part, track.frames, self.unit, points, track.filled, track.starts, track.person)
+            Poses(part, track.frames, self.unit, points, track.filled, track.starts, track.person, track.step)
             for part, track, points in zip(np.split(joints, ends[:-1]), people, two_d, strict=True)
         ]
 
@@ -185,12 +208,22 @@ class Lifter:
         """Which pixel becomes (0, 0), and how many pixels a unit, for one stretch (F, 17, 3)."""
         if self.framing == "image" and image_size is not None:
             return np.array(image_size) / 2, image_size[0] / 2
+        seen = points[..., 2] > 0
+        if not seen.any():
+            return np.zeros(2), 1.0  # nobody is
+        where = points[seen][:, :2]
+        middle = (np.percentile(where, 5, axis=0) + np.percentile(where, 95, axis=0)) / 2
         sizes = extent(points)
+        if seen[:, [2, 3, 5, 6]].any(1).mean() < SELDOM:
+            for a, b, times in ((0, 8, TORSOS), (11, 14, SHOULDERS)):
+                both = seen[:, a] & seen[:, b]
+                if both.any():
+                    sizes = np.linalg.norm(points[both, a, :2] - points[both, b, :2], axis=-1) * times
+                    middle = np.median(points[both, a, :2], axis=0) if a == 0 else middle
+                    break
         if not (sizes > 0).any():
-            return np.zeros(2), 1.0  # nobody is seen
-        seen = points[points[..., 2] > 0]
-        middle = (np.percentile(seen[:, :2], 5, axis=0) + np.percentile(seen[:, :2], 95, axis=0)) / 2
-        return middle, float(np.percentile(sizes[sizes > 0], STANDING)) / PERSON[self.tuned_on]
+            return middle, 1.0
+        return middle, float(np.percentile(sizes[sizes > 0], STANDING)) / self.person
 
     def _lift(self, x: np.ndarray, lengths: Sequence[int], progress: bool) -> np.ndarray:
         """(F, 17, 3) input → output of the same shape, root-relative, windows blended; a batch at a time."""
@@ -210,11 +243,14 @@ class Lifter:
         return total / weight[:, None, None]
 
     def causal(self, people: Sequence[Track], found: Detections) -> tuple[list[Poses], list[float]]:
-        """Lift tracks frame by frame, as `Stream` would have, and the seconds that each frame took."""
+        """Lift tracks frame by frame, as `Stream` would have, and the seconds that each frame took.
+
+        Filled frames are hidden: they were made of later ones.
+        """
         result, seconds = [], []
         for track in people:
             two_d = found.skeleton.to_h36m(track.keypoints).astype(np.float32)
-            two_d[two_d[..., 2] <= 0] = 0
+            two_d[(two_d[..., 2] <= 0) | track.filled[:, None]] = 0
             joints = np.empty_like(two_d)
             ends = [*track.starts[1:], len(two_d)]
             for start, end in zip(track.starts, ends, strict=True):
@@ -223,7 +259,9 @@ class Lifter:
                     began = time.perf_counter()
                     joints[row] = stream.push(two_d[row])
                     seconds.append(time.perf_counter() - began)
-            result.append(Poses(joints, track.frames, self.unit, two_d, track.filled, track.starts, track.person))
+            result.append(
+                Poses(joints, track.frames, self.unit, two_d, track.filled, track.starts, track.person, track.step)
+            )
         return result, seconds
 
     def hidden(self, track: Track, frames: Sequence[int] | None) -> Track:
@@ -255,6 +293,13 @@ class Lifter:
         return Stream(self, skeleton, image_size)
 
 
+def _usable(points: np.ndarray) -> np.ndarray:
+    """Keypoints (..., 3) with confidences from 0 to 1, and 0 for what is no number."""
+    points = np.where(np.isfinite(points).all(-1, keepdims=True), points, 0)
+    points[..., 2] = points[..., 2].clip(0, 1)
+    return points
+
+
 class Stream:
     """Causal lifting of one person: a frame's pose comes from the T frames up to it, as soon as it is there.
 
@@ -273,7 +318,7 @@ class Stream:
         points = np.array(keypoints, np.float64)
         if points.shape != (self.skeleton.number, 3):
             raise ValueError(f"keypoints of shape {points.shape}; expected ({self.skeleton.number}, 3)")
-        points[~np.isfinite(points).all(-1)] = 0
+        points = _usable(points)
         now = self.skeleton.to_h36m(points[None]).astype(np.float32)
         now[now[..., 2] <= 0] = 0
         length = self.lifter.clip_len

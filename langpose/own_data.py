@@ -4,16 +4,22 @@ own_data.write("data/mine", train=[...], val=[...])
 clips = LiftingClips("data/mine", "train", clip_len=27, stride=9)
 """
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from langpose.lifting import PERSON_SIZE, STANDING
 from langpose.lifting_sets import MPI_MM_PER_UNIT, _normalise, _write_meta, _write_split
+from langpose.people import extent
 from langpose.storage import replacing_folder
+
+SOURCE = "own data"
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,10 @@ def write(folder: str | os.PathLike[str], train: Sequence[Recording], val: Seque
             recording.check()
     if not splits["train"]:
         raise ValueError("no recording to train on")
+    place = Path(folder)
+    if place.exists() and any(place.iterdir()) and _meta(place).get("source") != SOURCE:
+        raise ValueError(f"{place}: holds something else than a data set that was written so; name a new folder")
+    sizes = [np.percentile(own, STANDING) / r.image_size[0] * 2 for r in train if len(own := _sizes(r))]
     with replacing_folder(folder) as temporary:
         for split, recordings in splits.items():
             rows = [
@@ -66,8 +76,27 @@ def write(folder: str | os.PathLike[str], train: Sequence[Recording], val: Seque
             ]  # fmt: skip
             columns = ["sequence", "subject", "camera", "action", "frames", "width", "height", "rate_hz"]
             _write_split(temporary / split, [_arrays(r) for r in recordings], pd.DataFrame(rows, columns=columns))
-        _write_meta(temporary, {"dataset": "mpi_inf_3dhp", "unit": "mm / 1024, root-relative", "source": "own data"})
-    return Path(folder)
+        meta = {"dataset": "mpi_inf_3dhp", "unit": "mm / 1024, root-relative", "source": SOURCE}
+        _write_meta(temporary, {**meta, "person_size": float(np.median(sizes)) if sizes else None})
+    return place
+
+
+def facts(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """What a model's card must say of the data set, for `Lifter` to show people to it as they were in training."""
+    size = _meta(Path(folder)).get("person_size")
+    return {"fine-tuned on": "mpi_inf_3dhp", "data": "own data"} | (
+        {} if size is None else {PERSON_SIZE: f"{size:.3f}"}
+    )
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    file = folder / "meta.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _sizes(recording: Recording) -> np.ndarray:
+    sizes = extent(recording.keypoints)
+    return sizes[sizes > 0]
 
 
 def _arrays(recording: Recording) -> dict[str, np.ndarray]:

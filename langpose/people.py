@@ -26,7 +26,7 @@ class Track:
     keypoints: np.ndarray
     """(F, J, 3) x, y in pixels, confidence; 0 where a joint is not seen."""
     filled: np.ndarray
-    """(F,) bool: not in the file, a straight line between its neighbours."""
+    """(F,) bool: not in the file, a straight line between its neighbours; or there, with no joint that was seen."""
     starts: tuple[int, ...]
     """Rows at which a stretch without longer gaps begins; the first is 0."""
     step: int = 1
@@ -50,19 +50,26 @@ def tracks(found: Detections, max_gap: int = 10) -> list[Track]:
     if unnamed.any():
         first = int(persons.max()) + 1 if not unnamed.all() else 0
         persons[unnamed] = first + linked(found.frames[unnamed], found.keypoints[unnamed], max_gap)
+    step = step_of(found.frames, max_gap)
     result = []
     for person in np.unique(persons):
         rows = np.flatnonzero(persons == person)
         rows = rows[np.argsort(found.frames[rows], kind="stable")]
-        result.append(_track(int(person), found.frames[rows], found.keypoints[rows], max_gap))
+        result.append(_track(int(person), found.frames[rows], found.keypoints[rows], max_gap, step))
     return result
 
 
-def _track(person: int, frames: np.ndarray, keypoints: np.ndarray, max_gap: int) -> Track:
+def step_of(frames: np.ndarray, max_gap: int) -> int:
+    """Frame numbers from one frame that was looked at to the next, in all of a file: every second one, say."""
+    steps, counts = np.unique(np.diff(np.unique(frames)), return_counts=True)
+    if not len(steps):
+        return 1
+    step = int(steps[counts.argmax()])
+    return 1 if np.any(steps[steps <= (max_gap + 1) * step] % step) else step
+
+
+def _track(person: int, frames: np.ndarray, keypoints: np.ndarray, max_gap: int, step: int) -> Track:
     steps = np.diff(frames)
-    step = int(np.bincount(steps).argmax()) if len(steps) else 1  # every second frame, say, was looked at
-    if np.any(steps[steps <= (max_gap + 1) * step] % step):
-        step = 1
     ends = np.flatnonzero(steps > (max_gap + 1) * step) + 1
     parts_f, parts_k, parts_g, starts, total = [], [], [], [], 0
     for rows in np.split(np.arange(len(frames)), ends):
@@ -72,7 +79,7 @@ def _track(person: int, frames: np.ndarray, keypoints: np.ndarray, max_gap: int)
         total += len(every)
         parts_f.append(every)
         parts_k.append(keypoints[rows] if given.all() else fill(keypoints[rows], np.flatnonzero(given), len(every)))
-        parts_g.append(~given)
+        parts_g.append(~given | ~(parts_k[-1][..., 2] > 0).any(1))
     return Track(person, np.concatenate(parts_f), np.concatenate(parts_k), np.concatenate(parts_g), tuple(starts), step)
 
 
@@ -109,14 +116,13 @@ def linked(frames: np.ndarray, keypoints: np.ndarray, max_gap: int) -> np.ndarra
     for rows in of_frame:
         frame = frames[rows[0]]
         last = {track: row for track, row in last.items() if frame - frames[row] <= reach}
-        pairs = sorted(
-            (distance, track, int(row))
-            for track, before in last.items()
-            for row in rows
-            if (distance := _apart(keypoints[before], keypoints[row])) < NEAR
-        )
+        distance = _apart(keypoints[list(last.values())], keypoints[rows])
+        near = np.argwhere(distance < NEAR)
+        near = near[np.argsort(distance[tuple(near.T)], kind="stable")]
+        names = list(last)
+        pairs = [(names[before], int(rows[after])) for before, after in near]
         taken: set[int] = set()
-        for _, track, row in pairs:
+        for track, row in pairs:
             if track not in taken and numbers[row] < 0:
                 taken.add(track)
                 numbers[row] = track
@@ -128,13 +134,16 @@ def linked(frames: np.ndarray, keypoints: np.ndarray, max_gap: int) -> np.ndarra
     return numbers
 
 
-def _apart(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean distance of the joints that both (J, 3) see, as a share of the larger one's size; inf without any."""
-    both = (a[:, 2] > 0) & (b[:, 2] > 0)
-    if not both.any():
-        return np.inf
-    size = max(extent(a[None])[0], extent(b[None])[0])
-    return float(np.linalg.norm(a[both, :2] - b[both, :2], axis=-1).mean() / size) if size > 0 else np.inf
+def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(A, J, 3), (B, J, 3) → (A, B): mean distance of the joints that both see, as a share of the larger one's size.
+
+    Infinite where there are none.
+    """
+    both = (a[:, None, :, 2] > 0) & (b[None, :, :, 2] > 0)
+    far = np.linalg.norm(a[:, None, :, :2] - b[None, :, :, :2], axis=-1)
+    size = np.maximum(extent(a)[:, None], extent(b)[None]) if len(a) else np.ones((0, len(b)))
+    mean = (far * both).sum(-1) / np.maximum(both.sum(-1), 1) / np.maximum(size, 1e-9)
+    return np.where(both.any(-1) & (size > 0), mean, np.inf)
 
 
 def extent(keypoints: np.ndarray) -> np.ndarray:

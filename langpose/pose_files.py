@@ -54,6 +54,7 @@ def _told(poses: Poses) -> dict[str, Any]:
     return {
         "person": poses.person,
         "frames": len(poses.frames),
+        "step": poses.step,
         "filled": int(poses.filled.sum()),
         "stretches": [
             [int(poses.frames[a]), int(poses.frames[b - 1])] for a, b in zip(poses.starts, ends, strict=True)
@@ -79,7 +80,7 @@ def load(path: str | os.PathLike[str]) -> tuple[list[Poses], dict[str, Any]]:
             starts = tuple(int(row) for row, frame in enumerate(frames.tolist()) if frame in firsts)
             people.append(
                 Poses(arrays["joints"][rows], frames, facts["unit"], arrays["keypoints"][rows], arrays["filled"][rows],
-                      starts, told["person"])
+                      starts, told["person"], told["step"])
             )  # fmt: skip
     except (KeyError, TypeError, IndexError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder}: not as `langpose lift` writes it ({error!r})") from error

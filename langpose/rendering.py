@@ -51,10 +51,13 @@ def save(
     check([place], video)
     if place.suffix == ".html":
         save_html(place, people, rate_hz)
+        return
+    pictures = frames(people, video, turn_deg, progress, titles)
+    rate_hz /= step_of(list(people)[:MOST_PEOPLE])
+    if place.suffix == ".gif":
+        save_gif(place, pictures, rate_hz, None if video is None else 256)
     else:
-        {".mp4": save_mp4, ".gif": save_gif}[place.suffix](
-            place, frames(people, video, turn_deg, progress, titles), rate_hz
-        )
+        save_mp4(place, pictures, rate_hz)
 
 
 def check(paths: Sequence[Path], video: str | os.PathLike[str] | None) -> None:
@@ -79,7 +82,9 @@ def frames(
     window = _window(shown)
     places = [_place_3d(poses, turn_deg) for poses in shown]
     rows = [{int(frame): row for row, frame in enumerate(poses.frames)} for poses in shown]
-    numbers: Any = range(min(int(p.frames[0]) for p in shown), max(int(p.frames[-1]) for p in shown) + 1, _step(shown))
+    numbers: Any = range(
+        min(int(p.frames[0]) for p in shown), max(int(p.frames[-1]) for p in shown) + 1, step_of(shown)
+    )
     if progress:
         console = Console(stderr=True)
         numbers = track(numbers, "rendering", console=console, transient=True, disable=not console.is_terminal)
@@ -106,9 +111,10 @@ def frames(
         yield np.asarray(picture.reduce(FINER))
 
 
-def _step(people: Sequence[Poses]) -> int:
-    steps = [int(np.diff(poses.frames).min()) for poses in people if len(poses.frames) > 1]
-    return min(steps, default=1)
+def step_of(people: Sequence[Poses]) -> int:
+    """Frame numbers from a picture to the next: the most that meets every frame of all people."""
+    frames = np.unique(np.concatenate([poses.frames for poses in people]))
+    return int(np.gcd.reduce(np.diff(frames))) if len(frames) > 1 else 1
 
 
 def _window(people: Sequence[Poses]) -> tuple[float, float, float]:
@@ -207,13 +213,40 @@ def save_mp4(path: Path, pictures: Iterator[np.ndarray], rate_hz: float) -> None
         container.mux(stream.encode())
 
 
-def save_gif(path: Path, pictures: Iterator[np.ndarray], rate_hz: float) -> None:
-    """A gif of half the size; it knows hundredths of a second, so frames are left out above 50 a second."""
+def save_gif(path: Path, pictures: Iterator[np.ndarray], rate_hz: float, colours: int | None = None) -> None:
+    """A gif of half the size, of at most about 37 pictures a second: frames are left out beyond.
+
+    ``colours``: chosen for each picture; None: the few that `frames` draws with.
+    """
     from PIL import Image
 
     every = max(1, round(rate_hz / 25))
-    small = [Image.fromarray(picture).reduce(2) for number, picture in enumerate(pictures) if number % every == 0]
-    palette = small[len(small) // 2].quantize(64)
-    first, *rest = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in small)
+    palette = _palette()
+
+    def small() -> Iterator[Any]:
+        for number, picture in enumerate(pictures):
+            if number % every == 0:
+                image = Image.fromarray(picture).reduce(2)
+                yield image.quantize(colours) if colours else image.quantize(palette=palette, dither=Image.Dither.NONE)
+
+    images = small()
     with replacing(path) as temporary:
-        first.save(temporary, "GIF", save_all=True, append_images=rest, duration=round(1000 * every / rate_hz), loop=0)
+        next(images).save(
+            temporary, "GIF", save_all=True, append_images=images, duration=round(1000 * every / rate_hz), loop=0
+        )
+
+
+def _palette() -> Any:
+    """What `frames` draws with: its colours, and the steps of each to the paper that smooth edges take."""
+    from PIL import Image
+
+    steps = 12
+    inks = [*COLOURS.values(), FAINT]
+    colours = [
+        tuple(round(c + (p - c) * step / steps) for c, p in zip(ink, PAPER, strict=True))
+        for ink in inks
+        for step in range(steps + 1)
+    ]
+    found = Image.new("P", (1, 1))
+    found.putpalette([value for colour in colours for value in colour] + [0] * (768 - 3 * len(colours)))
+    return found

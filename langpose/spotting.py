@@ -30,6 +30,8 @@ from langpose.windows import covering_windows
 LABELS = "labels.safetensors"
 """Beside a model: embeddings (L, D) of its training labels, for models that are kept without their text stream."""
 KEYPOINT_FILES = (".json", ".npz", ".csv")
+OURS = (pose_files.FACTS, pose_files.TABLE)
+"""What `langpose lift` writes beside poses.npz, which is no input."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,22 @@ def of_keypoints(
         for poses in people:
             lengths = np.diff([*poses.starts, len(poses.frames)]).tolist()
             x, _ = lifter.framed(poses.keypoints, lengths, None)
-            yield from _stretches(str(place), poses.person, poses.frames, x, poses.starts, rate_hz or facts.get("fps"))
+            yield from _stretches(
+                str(place), poses.person, poses.frames, x, poses.starts, _rate(rate_hz or facts.get("fps"), poses.step)
+            )
         return
     found = read(place, **options)
     for track in tracks(found, lifter.max_gap):
         points = found.skeleton.to_h36m(track.keypoints).astype(np.float32)
         x, _ = lifter.framed(points, track.lengths, found.image_size)
-        yield from _stretches(str(place), track.person, track.frames, x, track.starts, rate_hz or found.rate_hz)
+        yield from _stretches(
+            str(place), track.person, track.frames, x, track.starts, _rate(rate_hz or found.rate_hz, track.step)
+        )
+
+
+def _rate(rate_hz: float | None, step: int) -> float | None:
+    """Rows a second."""
+    return None if rate_hz is None else rate_hz / step
 
 
 def _stretches(
@@ -95,18 +106,16 @@ def motions(path: str | os.PathLike[str], lifter: Lifter) -> Iterator[Motion]:
     if (place / "motions" / "sequences.parquet").exists() and (place / "views" / "front.npy").exists():
         yield from of_profile(place, ClipsConfig())
         return
-    if place.is_file() or (place / pose_files.ARRAYS).exists():
+    if place.is_file() or (place / pose_files.ARRAYS).exists() or _has_a_file_a_frame(place):
         yield from of_keypoints(place, lifter)
         return
     some = False
-    for file in sorted(place.rglob("*")):
-        if file.name == pose_files.ARRAYS:
+    for file in sorted(path for path in place.rglob("*") if not any(part.startswith(".") for part in path.parts)):
+        if file.is_dir() and _has_a_file_a_frame(file):
+            yield from of_keypoints(file, lifter)
+        elif file.name == pose_files.ARRAYS:
             yield from of_keypoints(file.parent, lifter)
-        elif (
-            file.suffix in KEYPOINT_FILES
-            and file.name != pose_files.FACTS
-            and not file.name.endswith("_keypoints.json")
-        ):
+        elif file.suffix in KEYPOINT_FILES and file.name not in OURS and not _has_a_file_a_frame(file.parent):
             yield from of_keypoints(file, lifter)
         else:
             continue
@@ -124,6 +133,11 @@ def resampled(motion: Motion, rate_hz: float | None) -> Motion:
         return motion
     rows = np.round(np.arange(0, len(motion.x) - 0.5, motion.rate_hz / rate_hz)).astype(int)
     return replace(motion, frames=motion.frames[rows], x=motion.x[rows])
+
+
+def _has_a_file_a_frame(folder: Path) -> bool:
+    """Whether a folder is what OpenPose writes."""
+    return next(folder.glob("*_keypoints.json"), None) is not None
 
 
 @dataclass(frozen=True)

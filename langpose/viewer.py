@@ -10,6 +10,7 @@ import numpy as np
 from langpose import player, report
 from langpose.lifting import Poses, stature
 from langpose.report import PAPERS
+from langpose.skeleton import PARENTS
 from langpose.storage import replacing
 
 BODY_MM = 1700.0
@@ -40,15 +41,36 @@ def save_html(
 
 def clips_of(poses: Poses, rate_hz: float) -> list[player.Clip]:
     """A player's clip of each stretch; the pose stands in for the truth that there is none of."""
-    size = stature(poses.joints)
-    shown = replace(poses, joints=poses.joints * (BODY_MM / size if size > 0 else 1.0))
+    try:
+        scale = BODY_MM / stature(poses.joints)
+    except ValueError:
+        scale = 1.0
+    shown = replace(poses, joints=poses.joints * scale)
     seen = poses.keypoints[..., 2] > 0
     largest = float(np.abs(poses.keypoints[seen][:, :2]).max()) if seen.any() else 1.0
-    two_d = poses.keypoints.astype(np.float64) / (largest, largest, 1)
+    two_d = _together(poses.keypoints) / (largest, largest, 1)
     ends = [*poses.starts[1:], len(poses.frames)]
     clips = []
     for start, end in zip(poses.starts, ends, strict=True):
         name = f"frames {poses.frames[start]} to {poses.frames[end - 1]}"
         part = shown.joints[start:end]
-        clips.append(player.Clip(name, f"person {poses.person}", "", rate_hz, 0.0, two_d[start:end], part, part, part))
+        clips.append(
+            player.Clip(
+                name, f"person {poses.person}", "", rate_hz / poses.step, 0.0, two_d[start:end], part, part, part
+            )
+        )
     return clips
+
+
+def _together(keypoints: np.ndarray) -> np.ndarray:
+    """Keypoints (F, 17, 3) whose unseen joints lie at the nearest seen one towards the root, or where any is seen.
+
+    The player draws every joint, and unsure limbs dotted: so those of joints that nobody saw have no length.
+    """
+    points = keypoints.astype(np.float64)
+    seen = points[..., 2] > 0
+    middle = (points[..., :2] * seen[..., None]).sum(1) / np.maximum(seen.sum(1), 1)[:, None]
+    for joint, parent in enumerate(PARENTS):
+        stand_in = middle if parent < 0 else points[:, parent, :2]
+        points[:, joint, :2] = np.where(seen[:, joint, None], points[:, joint, :2], stand_in)
+    return points

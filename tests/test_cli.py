@@ -234,6 +234,8 @@ def test_further_mistakes(tmp_path, capsys):
         (["lift", source], "no folder for the results: -o OUT"),
         (["lift", source, "-o", source], "is a file; expected a folder"),
         (["lift", "-", "-o", tmp_path / "out"], "is a live stream: say --stream"),
+        (["lift", "-", "--stream", "--scale", 1.8, "-o", tmp_path / "out"], "-o, --scale: not for a live stream"),
+        (["lift", source, "-o", tmp_path / "out", "--video", source], "--video is drawn behind the 2D input"),
         (["search", " ", "--in", tmp_path], "the text is empty"),
         (["search", "walk", "--in", tmp_path / "none"], "no such file or folder"),
         (["label", source, "--model", shipped()], "was fine-tuned to lift, and has no space of motion and words"),

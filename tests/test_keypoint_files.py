@@ -338,3 +338,95 @@ def test_what_cannot_be_used_is_explained(tmp_path, name, message):
 def test_a_missing_file_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         read(tmp_path / "nothing.json")
+
+
+def test_frames_are_the_number_that_tells_images_apart(tmp_path):
+    rows = json.loads(alphapose(tmp_path / "a.json", poses(17)).read_text())
+    for name, found in (
+        ("clip_{:04d}_1080p.jpg", [1, 2, 4, 7]),
+        ("cam2_{:d}.png", [1, 2, 4, 7]),
+        ("{:d}", [1, 2, 4, 7]),
+    ):
+        for row, frame in zip(rows, FRAMES, strict=True):
+            row["image_id"] = name.format(frame)
+        (tmp_path / "b.json").write_text(json.dumps(rows))
+        assert read(tmp_path / "b.json").frames.tolist() == found, name
+
+
+def test_alphapose_without_tracking_gives_everybody_the_same_number(tmp_path):
+    rows = json.loads(alphapose(tmp_path / "a.json", poses(17), tracks=[0] * 4).read_text())
+    assert set(read(tmp_path / "a.json").persons) == {0}
+    (tmp_path / "b.json").write_text(json.dumps(rows + rows))
+    assert set(read(tmp_path / "b.json").persons) == {NOBODY}
+
+
+def test_detections_of_which_nothing_was_seen_are_left_out(tmp_path):
+    points = poses(17)
+    points[1, :, 2] = 0
+    found = read(npz(tmp_path / "a.npz", points, skeleton="coco17"))
+    assert (
+        found.frames.tolist() == [1, 4, 7] and "1 detections without a joint that was seen are left out" in found.notes
+    )
+
+
+def test_ultralytics_texts_and_empty_frames(tmp_path):
+    content = json.loads(ultralytics(tmp_path / "a.json", poses(17)).read_text())
+    (tmp_path / "b.json").write_text(json.dumps([json.dumps(frame) for frame in content]))
+    assert read(tmp_path / "b.json").frames.tolist() == FRAMES
+    (tmp_path / "c.json").write_text("[[], [], []]")
+    with pytest.raises(ValueError, match="not one person in it"):
+        read(tmp_path / "c.json")
+
+
+def test_a_csv_of_limbs_is_cocos_and_a_skeleton_that_is_named_orders_its_joints(tmp_path):
+    names = SKELETONS["coco17"].joints
+    limbs = [n for n in range(17) if "eye" not in names[n] and "ear" not in names[n] and names[n] != "nose"]
+    points = poses(17)
+    path = csv(tmp_path / "a.csv", points[:, limbs], [names[n] for n in limbs])
+    found = read(path)
+    assert found.skeleton.name == "coco17"
+    named = read(path, skeleton="h36m17")
+    wrist = SKELETONS["h36m17"].joints.index("left_wrist")
+    order = np.argsort(named.frames)
+    np.testing.assert_allclose(named.keypoints[order][:, wrist], points[:, names.index("left_wrist")])
+    with pytest.raises(ValueError, match="joints left_ear, .* are not in mpi17"):
+        read(csv(tmp_path / "b.csv", points, names), skeleton="mpi17")
+
+
+def test_a_csv_as_tables_write_it(tmp_path):
+    (tmp_path / "a.csv").write_text("frame,joint,x,y\n0.0,left_hip,300,200\n0.0,right_hip,,\n")
+    found = read(tmp_path / "a.csv", skeleton="coco17")
+    seen = found.keypoints[0, :, 2] > 0
+    assert found.frames.tolist() == [0] and seen.sum() == 1
+    (tmp_path / "b.csv").write_text("frame,joint,x,y\n0,left_hip,300,200\n0,left_hip,700,200\n")
+    with pytest.raises(ValueError, match="left_hip is in frame 0 twice; several people need a column 'person'"):
+        read(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"image_size": 1920}, "expected width, height in pixels"),
+        ({"rate_hz": [25, 25]}, "expected one number of frames a second"),
+        ({"rate_hz": -25}, "expected one number of frames a second"),
+    ],
+)
+def test_facts_of_an_npz_are_checked(tmp_path, more, message):
+    with pytest.raises(ValueError, match=message):
+        read(npz(tmp_path / "a.npz", poses(17), skeleton="coco17", **more))
+
+
+def test_odd_numbers_and_shapes_are_told_not_raised_through(tmp_path):
+    rows = json.loads(alphapose(tmp_path / "a.json", poses(17)).read_text())
+    for number, row in enumerate(rows):
+        row["image_id"] = f"clip_2024010112345678901{number}.jpg"
+    (tmp_path / "b.json").write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match="beyond 64 bits"):
+        read(tmp_path / "b.json")
+    np.save(tmp_path / "bare.npy", poses(17))
+    (tmp_path / "bare.npy").rename(tmp_path / "bare.npz")
+    with pytest.raises(ValueError, match="cannot be read as npz"):
+        read(tmp_path / "bare.npz")
+    (tmp_path / "cut.csv").write_text("frame,x,y,joint\n0,1,2\n")
+    with pytest.raises(ValueError, match="line 2"):
+        read(tmp_path / "cut.csv")

@@ -270,3 +270,70 @@ def test_frames_are_hidden_for_a_model_that_fills_them():
         lifter.hidden(track, (40, 50))
     with pytest.raises(ValueError, match="10 frames in a row are hidden; the model sees 9 at a time"):
         lifter.hidden(track, (10, 19))
+
+
+def test_the_step_is_the_files_and_absence_is_no_step():
+    """Somebody who is there in frames 0 and 1000 alone is two stretches; enormous numbers take no memory."""
+    frames = np.concatenate([np.arange(50), [0, 45], 10**15 + np.arange(3)])
+    persons = np.concatenate([np.zeros(50, int), [1, 1], [2, 2, 2]])
+    points = np.concatenate([seen(50), seen(2), seen(3)])
+    found = Detections(frames, persons, points, SKELETONS["h36m17"], "array")
+    assert [track.starts for track in tracks(found)] == [(0,), (0, 1), (0,)]
+    assert [track.step for track in tracks(found)] == [1, 1, 1]
+
+
+def test_frames_without_a_joint_are_marked():
+    points = seen(20)
+    points[5:9] = np.nan
+    poses = Lifter(small())(points)
+    assert len(poses.joints) == 20 and poses.filled.nonzero()[0].tolist() == [5, 6, 7, 8]
+
+
+def test_confidences_above_one_are_cut():
+    points, other = seen(12), seen(12)
+    other[..., 2] *= 6
+    np.testing.assert_array_equal(Lifter(small())(points).joints, Lifter(small())(other).joints)
+
+
+def test_the_height_takes_bones_that_were_seen():
+    points = seen(20)
+    points[:, [2, 3, 5, 6]] = 0
+    poses = Lifter(small())(points)
+    with pytest.raises(ValueError, match="hip to knee was never seen"):
+        poses.in_metres(1.8)
+    points = seen(20)
+    points[:, [5, 6]] = 0  # one leg is enough
+    assert Lifter(small())(points).in_metres(1.8).unit == "m"
+
+
+def test_without_legs_the_upper_body_is_as_large_as_with_them():
+    points, half = seen(30), seen(30)
+    half[:, [2, 3, 5, 6], 2] = 0
+    lifter = Lifter(small())
+    units = [lifter.framed(lifter(p).keypoints, [30], None)[1][0] for p in (points, half)]
+    assert 0.85 < units[1] / units[0] < 1.15
+
+
+def test_causal_lifting_does_not_see_what_gaps_were_filled_with():
+    frames = np.r_[0:20, 25:40]
+    first, second = seen(40)[frames], seen(40)[frames]
+    second[20:, :, :2] += 300
+    found = [Detections(frames, np.zeros(35, int), p, SKELETONS["h36m17"], "array") for p in (first, second)]
+    lifter = Lifter(small())
+    one, two = (lifter.causal(tracks(each), each)[0][0].joints for each in found)
+    np.testing.assert_array_equal(one[:25], two[:25])
+
+
+def test_a_models_own_person_size_frames_people():
+    model = small("mpi_inf_3dhp")
+    model.provenance["facts"]["person size"] = "0.35"
+    x, _ = Lifter(model).framed(seen(5).astype(np.float32), [5], None)
+    y, _ = Lifter(small("mpi_inf_3dhp")).framed(seen(5).astype(np.float32), [5], None)
+    np.testing.assert_allclose(x[..., :2] * 2, y[..., :2], atol=1e-5)
+
+
+def test_many_people_are_linked_in_time_that_grows_with_their_number():
+    frames = np.repeat(np.arange(15), 60)
+    points = np.concatenate([seen(60) + np.r_[0, 0, 0] for _ in range(15)])
+    points[..., 0] += np.tile(np.arange(60) * 900.0, 15)[:, None]
+    assert linked(frames, points, 10).reshape(15, 60).tolist() == [list(range(60))] * 15

@@ -44,3 +44,15 @@ def test_a_recording_that_cannot_be_used_says_why_and_nothing_is_written(tmp_pat
     with pytest.raises(ValueError) as told:
         own_data.write(tmp_path / "mine", [recording(), replace(recording("bad"), **changes)])
     assert "bad: " in str(told.value) and message in str(told.value) and not (tmp_path / "mine").exists()
+
+
+def test_a_folder_of_other_things_is_not_written_over(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "raw.bin").write_text("precious")
+    with pytest.raises(ValueError, match="holds something else than a data set that was written so"):
+        own_data.write(tmp_path / "mine", [recording()])
+    assert (tmp_path / "mine" / "raw.bin").read_text() == "precious"
+    own_data.write(tmp_path / "other", [recording()])
+    own_data.write(tmp_path / "other", [recording()])
+    size = float(own_data.facts(tmp_path / "other")["person size"])
+    assert size == pytest.approx(np.ptp(recording().keypoints[..., 1], axis=1).mean() / 640, rel=0.1)

@@ -30,7 +30,7 @@ def test_two_people_come_back(tmp_path):
     assert (
         facts["unit"] == "m" and facts["fps"] == 25.0 and facts["skeleton"] == "h36m17" and "z away" in facts["frame"]
     )
-    assert facts["people"][0] == {"person": 1, "frames": 12, "filled": 1, "stretches": [[0, 6], [27, 31]]}
+    assert facts["people"][0] == {"person": 1, "frames": 12, "step": 1, "filled": 1, "stretches": [[0, 6], [27, 31]]}
 
 
 def test_csv_has_a_line_a_joint(tmp_path):

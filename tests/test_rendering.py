@@ -55,6 +55,31 @@ def test_gif_plays_all_frames(tmp_path):
         assert picture.n_frames == 30 and picture.size == (720, 240)
 
 
+def test_a_gif_has_its_colours_wherever_people_are(tmp_path):
+    """Between two stretches nobody is to be seen, in the middle of the film."""
+    away = replace(walker(), frames=np.r_[0:15, 100:115], starts=(0, 15))
+    rendering.save(tmp_path / "a.gif", [away], 25.0)
+    with Image.open(tmp_path / "a.gif") as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(100000)}
+    assert {rendering.COLOURS["left"], rendering.COLOURS["right"]} <= colours
+
+
+def test_every_second_frame_plays_at_half_the_rate(tmp_path):
+    slow = replace(walker(), frames=2 * np.arange(30), step=2)
+    assert len(list(rendering.frames([slow]))) == 30
+    (clip,) = viewer.clips_of(slow, 50.0)
+    assert clip.rate_hz == 25.0
+    other = replace(walker(1), frames=2 * np.arange(30) + 1, step=2)
+    assert rendering.step_of([slow, other]) == 1
+
+
+def test_unseen_joints_are_drawn_where_their_limb_begins():
+    one = walker(frames=3)
+    one.keypoints[:, 16] = 0
+    (clip,) = viewer.clips_of(one, 25.0)
+    np.testing.assert_array_equal(clip.input_2d[:, 16, :2], clip.input_2d[:, 15, :2])
+
+
 def test_mp4_has_every_frame_and_a_video_lies_behind(tmp_path):
     av = pytest.importorskip("av")
     rendering.save(tmp_path / "plain.mp4", [walker()], 25.0)

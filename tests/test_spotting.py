@@ -10,6 +10,7 @@ from langpose.clips import ClipsConfig
 from langpose.lifting import RATE, Lifter
 from langpose.model.pose_encoder import PoseEncoderConfig
 from tests.pages import walking
+from tests.test_keypoint_files import openpose, poses
 from tests.test_lifting import seen
 
 T = 9
@@ -70,6 +71,7 @@ def test_motion_is_taken_from_files_folders_and_a_profiles_data(tmp_path):
     lifter = Lifter(model())
     np.savez(tmp_path / "k.npz", keypoints=seen(20), skeleton="h36m17")
     pose_files.save(tmp_path / "lifted", [lifter(seen(20))], 25.0, {})
+    pose_files.save_csv(tmp_path / "lifted" / "poses.csv", [lifter(seen(20))])  # no input
     found = list(spotting.motions(tmp_path, lifter))
     assert {motion.name for motion in found} == {str(tmp_path / "k.npz"), str(tmp_path / "lifted")}
     np.testing.assert_allclose(found[0].x, found[1].x, atol=1e-5)
@@ -85,6 +87,8 @@ def test_motion_is_taken_from_files_folders_and_a_profiles_data(tmp_path):
     np.testing.assert_allclose(
         motion.x[..., :2], (walk[..., :2] - walk[:, 0, :2].mean(0)) * ClipsConfig().scale, atol=1e-6
     )
+    openpose(tmp_path / "op", poses(25))
+    assert {motion.name for motion in spotting.motions(tmp_path / "op", lifter)} == {str(tmp_path / "op")}
     (tmp_path / "nothing").mkdir()
     with pytest.raises(ValueError, match="no motion below it; expected a profile's data"):
         list(spotting.motions(tmp_path / "nothing", lifter))

@@ -18,6 +18,7 @@ def add(commands: Any) -> None:
     action.add_argument("--hide", type=int, nargs=2, metavar=("A", "B"), help="first and last frame to hide")
     action.add_argument("--model", metavar="MODEL", help="a pretrained model; default: the one that is here")
     action.add_argument("--skeleton", metavar="NAME", help="as for `lift`")
+    action.add_argument("--image-size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="as for `lift`")
     action.add_argument("--person", default="all", help="as for `lift`")
     action.add_argument("--max-gap", type=int, default=10, metavar="N", help="as for `lift`")
     action.add_argument("--fps", type=float, help="as for `lift`")
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.out.exists() and not arguments.out.is_dir():
         raise ValueError(f"{arguments.out}: is a file; expected a folder for the results")
-    found = read(arguments.input, arguments.skeleton)
+    found = read(arguments.input, arguments.skeleton, tuple(arguments.image_size) if arguments.image_size else None)
     who = people.chosen(people.tracks(found, arguments.max_gap), arguments.person)
     model, folder = open_pretrained(arguments.model)
     lifter = Lifter(model, max_gap=arguments.max_gap)

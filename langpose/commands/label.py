@@ -19,6 +19,7 @@ def add(commands: Any) -> None:
     action.add_argument("--labels", metavar="TEXT", action="append", help="a label to choose from; may be repeated")
     action.add_argument("--top", type=int, default=1, metavar="N", help="labels a window (default 1: merged over time)")
     action.add_argument("--skeleton", metavar="NAME", help="as for `lift`")
+    action.add_argument("--image-size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="as for `lift`")
     action.add_argument("--fps", type=float, help="frames a second; default: the file's")
     action.add_argument("--json", action="store_true", help="print all as json")
     action.set_defaults(run=run)
@@ -33,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--top {arguments.top}; expected 1 or more")
     model, folder = open_pretrained(arguments.model)
     names, texts = spotting.labels_of(model, folder, arguments.labels)
-    options = {"skeleton": arguments.skeleton} if arguments.skeleton else {}
+    size = tuple(arguments.image_size) if arguments.image_size else None
+    options = {"skeleton": arguments.skeleton, "image_size": size}
     spots = spotting.embed(model, spotting.of_keypoints(arguments.input, Lifter(model), arguments.fps, **options))
     found = spotting.label(spots, names, texts, arguments.top)
     shown = spotting.merged(found) if arguments.top == 1 else found

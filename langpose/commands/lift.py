@@ -88,9 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
     rate_hz = arguments.fps or found.rate_hz
     if rate_hz is None:
         notes.append(f"frames a second are not in the file: {RATE_HZ:g} is assumed (--fps)")
-    elif (trained := lifting.rate_of(model)) and not 2 / 3 <= rate_hz / trained <= 1.5:
-        notes.append(f"the model knows motion at {trained:g} frames a second; at {rate_hz:g} it looks "
-                     f"{'slow' if rate_hz > trained else 'fast'} to it")  # fmt: skip
+    elif (trained := lifting.rate_of(model)) and not 2 / 3 <= (rows := rate_hz / lifted[0].step) / trained <= 1.5:
+        notes.append(f"the model knows motion at {trained:g} frames a second; at {rows:g} it looks "
+                     f"{'slow' if rows > trained else 'fast'} to it")  # fmt: skip
+    if any(2 * len(poses.starts) > len(poses.frames) > 2 for poses in lifted):
+        notes.append("most frames stand alone: their numbers have no even step. Are they time stamps?")
     facts: dict[str, Any] = {
         "model": name, "input": str(arguments.input), "format": found.format, "input_skeleton": found.skeleton.name,
         "framing": arguments.framing, "flip": lifter.flip, "notes": notes,
@@ -119,6 +121,15 @@ def _check_options(arguments: argparse.Namespace) -> None:
     """Raise before anything is read or written, for what would fail at the end."""
     if arguments.input == "-" and not arguments.stream:
         raise ValueError("INPUT '-' is a live stream: say --stream")
+    if arguments.input == "-":
+        without = {
+            "-o": arguments.out, "--scale": arguments.scale, "--render": arguments.render,
+            "--video": arguments.video, "--export": arguments.export, "--fps": arguments.fps,
+        }  # fmt: skip
+        if given := [name for name, value in without.items() if value]:
+            raise ValueError(f"{', '.join(given)}: not for a live stream ('-'), which writes lines to standard output")
+    if arguments.video and not any(path.suffix in (".mp4", ".gif") for path in arguments.render):
+        raise ValueError("--video is drawn behind the 2D input of an mp4 or gif: say which, --render FILE")
     if arguments.input != "-" and arguments.out is None:
         raise ValueError("no folder for the results: -o OUT")
     if arguments.out is not None and arguments.out.exists() and not arguments.out.is_dir():
@@ -150,7 +161,7 @@ def _write_more(arguments: argparse.Namespace, lifted: list[Any], rate_hz: float
         for poses in lifted:
             for number, part in enumerate(poses.stretches()):
                 name = f"person{poses.person}" + (f"-{number + 1}" if len(poses.starts) > 1 else "")
-                bvh.save(arguments.out / f"{name}.bvh", part, rate_hz)
+                bvh.save(arguments.out / f"{name}.bvh", part, rate_hz / poses.step)
     if "rerun" in arguments.export:
         from langpose import rerun_recording
 
@@ -168,7 +179,7 @@ def _live(arguments: argparse.Namespace, size: tuple[int, ...] | None) -> int:
     from langpose.lifting import Lifter
 
     lifter = Lifter(open_model(arguments.model)[0], arguments.device, not arguments.no_flip, arguments.framing)
-    stream = None
+    stream, before = None, 0
     for number, line in enumerate(sys.stdin, 1):
         if not line.strip():
             continue
@@ -177,12 +188,14 @@ def _live(arguments: argparse.Namespace, size: tuple[int, ...] | None) -> int:
             points = np.asarray(message["keypoints"], np.float64)
             if points.ndim != 2 or points.shape[1] != 3:
                 raise ValueError(f"keypoints of shape {points.shape}; expected (joints, 3): x, y, confidence")
-            if stream is None:
+            frame = int(message.get("frame", number - 1))
+            if stream is None or not 0 < frame - before <= arguments.max_gap + 1:  # begun anew after a gap
                 name = arguments.skeleton or ("coco17" if len(points) == 17 else of_count(len(points)).name)
                 stream = lifter.stream(name, (size[0], size[1]) if size else None)
             joints = stream.push(points)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"standard input, line {number}: {error}") from error
-        print(json.dumps({"frame": message.get("frame", number - 1), "unit": lifter.unit,
+        before = frame
+        print(json.dumps({"frame": frame, "unit": lifter.unit,
                           "joints": np.round(joints, 3).tolist()}), flush=True)  # fmt: skip
     return 0
