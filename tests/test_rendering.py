@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from langpose import rendering, viewer
+from langpose import rendering, rerun_recording, viewer
 from tests.pages import walking
 from tests.test_pose_files import poses
 
@@ -97,6 +97,12 @@ def test_mp4_has_every_frame_and_a_video_lies_behind(tmp_path):
     (tmp_path / "no.mp4").write_bytes(b"no video")
     with pytest.raises(ValueError, match="cannot be read as a video"):
         rendering.check([tmp_path / "b.mp4"], tmp_path / "no.mp4")
+
+
+def test_a_rerun_recording_holds_the_limbs(tmp_path):
+    pytest.importorskip("rerun")
+    rerun_recording.save(tmp_path / "poses.rrd", [walker(), walker(1)], 25.0)
+    assert (tmp_path / "poses.rrd").stat().st_size > 30 * 2 * 16 * 2 * 3 * 4
 
 
 def test_another_kind_of_file_is_named(tmp_path):
