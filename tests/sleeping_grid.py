@@ -47,7 +47,7 @@ def write(path):
     temporary = path.with_name(f".{path.name}.tmp")
     if path.suffix == ".npz":
         with zipfile.ZipFile(temporary, "w") as archive:
-            archive.writestr("made.txt", made)
+            archive.writestr(zipfile.ZipInfo("made.txt"), made)  # which has no time of its own
     else:
         temporary.write_text(text)
     temporary.rename(path)
