@@ -134,6 +134,7 @@ def test_what_one_clone_pushes_another_restores_without_running(origin, tmp_path
     assert (other / "reports/demo/table1.md").read_bytes() == (made / "reports/demo/table1.md").read_bytes()
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("kind", ["folder", "ssh", "s3"])
 def test_two_that_push_at_once_and_one_that_is_killed_lose_nothing(origin, tmp_path, kind, request):
     source, made = origin
@@ -173,7 +174,7 @@ def test_a_colleague_pulls_what_the_committed_lock_names(origin, tmp_path, folde
     sleeping_grid.git(mine, "add", "-f", "dvc.lock", "data/demo/dvc.lock", "reports", "params.yaml")
     sleeping_grid.git(mine, "commit", "-qm", "results")
     theirs = with_remote(sleeping_grid.clone(mine, tmp_path / "b", None), folder)
-    dvc(theirs, "pull")
+    dvc(theirs, "pull", "--allow-missing")  # what was shared, and not the raw data of profiles that were not run
     assert "Running stage" not in dvc(theirs, "repro")
     ours, found = (
         sorted(p.relative_to(place) for p in (place / "results").rglob("*.json")) for place in (made, theirs)
