@@ -22,6 +22,7 @@ import numpy as np
 from machine import machine, run_measured, save
 
 from langpose import LangPose, keypoint_files, people, pose_files, rendering
+from langpose.cameras import normalised_to_pixel
 from langpose.commands.info import shipped
 from langpose.evaluation import predict
 from langpose.lifting import Lifter
@@ -52,8 +53,7 @@ def joins(data: Path) -> dict[str, float]:
     for row in split.sequences[split.sequences["frames"] >= 100].itertuples():
         frames = slice(row.start, row.start + row.frames)
         points = np.array(split.joints_2d[frames], np.float64)
-        points[..., 0] = (points[..., 0] + 1) * row.width / 2
-        points[..., 1] = (points[..., 1] + row.height / row.width) * row.width / 2
+        points[..., :2] = normalised_to_pixel(points[..., :2], row.width, row.height)
         mm_per_px = np.asarray(split.factor_mm_px[frames])[:, None, None]
         poses = lifter(points, image_size=(row.width, row.height))
         x, units = lifter.framed(poses.keypoints, [row.frames], (row.width, row.height))

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from langpose import LangPose, rendering
+from langpose.cameras import normalised_to_pixel
 from langpose.evaluation import evaluate_human36m
 from langpose.lifting import Poses
 from langpose.lifting_sets import model_inputs, open_split
@@ -69,8 +70,7 @@ def clip(path: Path, data, sequence: str, ours: np.ndarray, baseline: np.ndarray
     frames = frames[np.isfinite(ours[frames]).all((1, 2))][: SECONDS * round(row.rate_hz)]
     x = occluded(model_inputs(data, frames[None]), occlude, 0)[0][::2]
     two_d = x.copy()
-    two_d[..., 0] = (x[..., 0] + 1) * row.width / 2
-    two_d[..., 1] = (x[..., 1] + row.height / row.width) * row.width / 2
+    two_d[..., :2] = normalised_to_pixel(x[..., :2], row.width, row.height)
     two_d[x[..., 2] <= 0] = 0
     shown = [
         Poses(np.asarray(joints[frames][::2]), np.arange(len(two_d)), "mm", two_d, np.zeros(len(two_d), bool))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from langpose.cameras import normalised_to_pixel
 from langpose.joint_maps import SKELETONS
 from langpose.lifting_sets import open_split
 from langpose.skeleton import JOINTS
@@ -31,8 +32,8 @@ def detections(data: Path) -> list[dict]:
         row = recordings.iloc[0]
         part = np.asarray(split.joints_2d[row["start"] : row["start"] + min(FRAMES, row["frames"])], np.float64)
         pixels = part.copy()
-        pixels[..., 0] = (part[..., 0] + 1) * row["width"] / 2 + 420 * (person - 1)
-        pixels[..., 1] = (part[..., 1] + row["height"] / row["width"]) * row["width"] / 2
+        pixels[..., :2] = normalised_to_pixel(part[..., :2], row["width"], row["height"])
+        pixels[..., 0] += 420 * (person - 1)
         for frame, pose in enumerate(pixels):
             if frame in MISSING:
                 continue
