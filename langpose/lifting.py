@@ -25,7 +25,7 @@ from rich.progress import track as progress_bar
 
 from langpose.devices import pick_device
 from langpose.evaluation import predict
-from langpose.joint_maps import named
+from langpose.joint_maps import Skeleton, named
 from langpose.keypoint_files import Detections
 from langpose.lifting_sets import MPI_MM_PER_UNIT
 from langpose.people import Track, extent, tracks
@@ -177,9 +177,7 @@ class Lifter:
 
     def people(self, people: Sequence[Track], found: Detections, progress: bool = False) -> list[Poses]:
         """Lift tracks of ``found`` together. ``progress`` shows a bar on standard error."""
-        two_d = [found.skeleton.to_h36m(track.keypoints).astype(np.float32) for track in people]
-        for points in two_d:
-            points[points[..., 2] <= 0] = 0
+        two_d = [in_h36m(found.skeleton, track.keypoints) for track in people]
         lengths = [length for track in people for length in track.lengths]
         x, units = self.framed(np.concatenate(two_d), lengths, found.image_size)
         joints = self._lift(x, lengths, progress)
@@ -249,8 +247,8 @@ class Lifter:
         """
         result, seconds = [], []
         for track in people:
-            two_d = found.skeleton.to_h36m(track.keypoints).astype(np.float32)
-            two_d[(two_d[..., 2] <= 0) | track.filled[:, None]] = 0
+            two_d = in_h36m(found.skeleton, track.keypoints)
+            two_d[track.filled] = 0
             joints = np.empty_like(two_d)
             ends = [*track.starts[1:], len(two_d)]
             for start, end in zip(track.starts, ends, strict=True):
@@ -293,6 +291,13 @@ class Lifter:
         return Stream(self, skeleton, image_size)
 
 
+def in_h36m(skeleton: Skeleton, keypoints: np.ndarray) -> np.ndarray:
+    """(F, J, 3) in a detector's order → (F, 17, 3) float32; joints that were not seen are 0."""
+    points = skeleton.to_h36m(keypoints).astype(np.float32)
+    points[points[..., 2] <= 0] = 0
+    return points
+
+
 def _usable(points: np.ndarray) -> np.ndarray:
     """Keypoints (..., 3) with confidences from 0 to 1, and 0 for what is no number."""
     points = np.where(np.isfinite(points).all(-1, keepdims=True), points, 0)
@@ -319,8 +324,7 @@ class Stream:
         if points.shape != (self.skeleton.number, 3):
             raise ValueError(f"keypoints of shape {points.shape}; expected ({self.skeleton.number}, 3)")
         points = _usable(points)
-        now = self.skeleton.to_h36m(points[None]).astype(np.float32)
-        now[now[..., 2] <= 0] = 0
+        now = in_h36m(self.skeleton, points[None])
         length = self.lifter.clip_len
         self.past = np.concatenate([self.past, now])[-self.REMEMBERED * length :]
         x, units = self.lifter.framed(self.past, [len(self.past)], self.image_size)

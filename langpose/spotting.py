@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from langpose import pose_files
 from langpose.clips import ClipsConfig
 from langpose.keypoint_files import read
-from langpose.lifting import Lifter, rate_of
+from langpose.lifting import Lifter, in_h36m, rate_of
 from langpose.people import tracks
 from langpose.storage import replacing
 from langpose.windows import covering_windows
@@ -66,8 +66,7 @@ def of_keypoints(
         return
     found = read(place, **options)
     for track in tracks(found, lifter.max_gap):
-        points = found.skeleton.to_h36m(track.keypoints).astype(np.float32)
-        x, _ = lifter.framed(points, track.lengths, found.image_size)
+        x, _ = lifter.framed(in_h36m(found.skeleton, track.keypoints), track.lengths, found.image_size)
         yield from _stretches(
             str(place), track.person, track.frames, x, track.starts, _rate(rate_hz or found.rate_hz, track.step)
         )
