@@ -1,12 +1,12 @@
 """The experiment on real motion at full size, on a GPU machine that has neither DVC nor the raw data.
 
-    .venv/bin/python benchmarks/cmu_gpu.py pack [FOLDER]       where data/cmu is made: what must travel, 58 MiB
+    .venv/bin/python benchmarks/cmu_gpu.py pack [FOLDER]       where data/cmu is made: what must travel, 48 MiB
     python3 benchmarks/cmu_gpu.py run [FOLDER] [OUT] [--minutes 9] [--jobs 3] [--json FILE]
                                                                on the GPU; again: goes on (exit code 75: not done)
     .venv/bin/python benchmarks/cmu_gpu.py report FOLDER OUT   where DVC is: reports/cmu-gpu from what came back
 
-FOLDER (work/carry) holds the motion, the two lifting sets and MiniLM as 16-bit numbers (0.06 mm, 0.03 px; the text
-encoder's vocabulary is that of the labels). `run` makes profiles/cmu_gpu.yaml of profiles/cmu.yaml and cmu_gpu.yaml
+FOLDER (work/carry) holds the motion, the two lifting sets and MiniLM as 16-bit numbers (0.06 mm, 0.03 px; of the text
+encoder the layers that the profile takes and the labels' vocabulary). `run` makes profiles/cmu_gpu.yaml of profiles/cmu.yaml and cmu_gpu.yaml
 beside this file, trains and scores its cells by pipeline.bare, and puts scores, histories and embeddings into OUT.
 """
 
@@ -88,7 +88,7 @@ def unpack_data(folder: Path, data: Path) -> None:
 
 
 def pack_text(texts: Sequence[str], package: Path) -> None:
-    """MiniLM in 16 bits with the words of ``texts`` alone, as a package of the name that the text encoder looks for.
+    """MiniLM in 16 bits, the words of ``texts`` and the profile's layers alone, as a package that the encoder looks for.
 
     Word pieces are matched longest first, so texts are split as by the whole vocabulary, as long as theirs are kept.
     """
@@ -98,7 +98,10 @@ def pack_text(texts: Sequence[str], package: Path) -> None:
 
     whole = AutoTokenizer.from_pretrained(locate(MINILM), local_files_only=True)
     ids = sorted({*whole.all_special_ids, *(i for text in texts for i in whole(text)["input_ids"])})
-    model = BertModel.from_pretrained(locate(MINILM), add_pooling_layer=False, local_files_only=True)
+    layers = profile()["model"]["text"]["layers"]
+    model = BertModel.from_pretrained(
+        locate(MINILM), num_hidden_layers=layers, add_pooling_layer=False, local_files_only=True
+    )
     weight = model.embeddings.word_embeddings.weight.data[ids].clone()
     model.resize_token_embeddings(len(ids), mean_resizing=False)
     model.embeddings.word_embeddings.weight.data.copy_(weight)

@@ -29,13 +29,14 @@ CARRY=${CARRY:-work/carry}
 
 # name | longest minutes | needs REFERENCE (yes) or CARRY (carry) | command
 PIECES="
-matmul       | 2  | no  | benchmarks/machine.py --device cuda
-train_16     | 6  | yes | benchmarks/train_step.py --device cuda --batch 16 --repeats 7
-train_64     | 9  | yes | benchmarks/train_step.py --device cuda --batch 64 --repeats 7
-inference    | 8  | yes | benchmarks/inference.py --device cuda --batch 64
+train_64     | 6  | yes | benchmarks/train_step.py --device cuda --batch 64 --theirs fp32 bf16 --repeats 3 --profile
+compiled_64  | 4  | yes | benchmarks/train_step.py --device cuda --batch 64 --theirs bf16 --repeats 3 --compile --profile
+cmu          | 10 | carry | benchmarks/cmu_gpu.py run $CARRY $folder/cmu-gpu --minutes ${CMU_MINUTES:-9} --jobs 14
+inference    | 4  | yes | benchmarks/inference.py --device cuda --batch 64 --repeats 5 --turn-s 0.2
+train_16     | 4  | yes | benchmarks/train_step.py --device cuda --batch 16 --theirs fp32 bf16 --repeats 5
 reduced_body | 2  | no  | benchmarks/body_device.py --device cuda
-waiting      | 4  | no  | benchmarks/waiting.py --model paper --precision bf16 --hours 10 --workers 0 4 8
-cmu          | 10 | carry | benchmarks/cmu_gpu.py run $CARRY $folder/cmu-gpu --minutes 9
+waiting      | 4  | no  | benchmarks/waiting.py --model paper --precision bf16 --hours 10 --workers 0 4 --epochs 4
+matmul       | 2  | no  | benchmarks/machine.py --device cuda
 "
 
 PYTHON=${PYTHON:-$(test -x .venv/bin/python && echo .venv/bin/python || echo python3)}

@@ -175,7 +175,7 @@ def run_ours(
     task = ReconstructionTask(model, clips, None, LossWeights(lambda_scale=0.5), 1.0, 0)
     config = TrainingConfig(
         epochs=10**6, batch_size=batch, accumulate=parts, precision=options.precision, device=options.device,
-        validate_every=10**6, checkpoint_every=10**9,
+        validate_every=10**6, checkpoint_every=10**9, compile=options.compile,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="train_step_") as folder, contextlib.suppress(Enough):
         train(task, config, 0, Path(folder), {}, progress=False)
@@ -306,6 +306,26 @@ def together(
     return {side: times[1:] for side, times in seconds.items()}
 
 
+def profile(model: PoseEncoder, data: tuple[Tensor, Tensor], options: argparse.Namespace, parts: int) -> str:
+    """Table of what two steps of our loop spend their time on, most first, after two that warm up."""
+    cuda = options.device == "cuda"
+    kinds = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if cuda else [])]
+    profiler = torch.profiler.profile(activities=kinds)
+
+    def between(epoch: int) -> None:
+        wait(options.device)
+        if epoch == 2:
+            profiler.start()
+        if epoch == 4:
+            profiler.stop()
+            raise Enough
+
+    run_ours(model, data, options, parts, 1, between)
+    averages = profiler.key_averages()
+    by = "self_device_time_total" if cuda else "self_cpu_time_total"
+    return str(averages.table(sort_by=by, row_limit=25, max_name_column_width=70))
+
+
 def row(side: str, one: dict[str, Any], seconds: list[float], flops: int, ceiling: float) -> dict[str, Any]:
     """Figures of a side."""
     rate = rates(one["batch"], seconds)
@@ -348,6 +368,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, help="the user's clone of Walter0807/MotionBERT")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16", help="ours")
+    parser.add_argument("--compile", action="store_true", help="ours: training.compile")
     parser.add_argument("--theirs", nargs="+", choices=("fp32", "tf32", "bf16"), help="default: fp32, ours, GPU: tf32")
     parser.add_argument("--batch", type=int, nargs="+", help="default: 1 4, on a GPU 16 64")
     parser.add_argument("--accumulate", type=int, default=1, help="parts that ours computes a batch in")
@@ -358,6 +379,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="turns of each side")
     parser.add_argument("--turn-s", type=float, default=1.0, help="a turn has as many steps as fill these seconds")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--profile", action="store_true", help="show what our step spends its time on")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -404,15 +426,16 @@ def main(arguments: Sequence[str]) -> None:
         agreement = "" if difference is None else f", outputs agree to {difference:.0e}"
         print(
             f"\nbatch {batch}{agreement}\n"
-            f"{'':13}{'clips/s':>10}  {'(spread)':22}{'a step':>11}{'peak memory':>14}{'of ceiling':>12}"
+            f"{'':20}{'clips/s':>10}  {'(spread)':22}{'a step':>11}{'peak memory':>14}{'of ceiling':>12}"
         )
         digits = 0 if min(one["clips_per_second"]["median"] for one in table.values()) > 50 else 2
         for side, one in table.items():
             title = f"ours {options.precision}" if side == "ours" else f"theirs {side}"
+            title += ", compiled" if side == "ours" and options.compile else ""
             how = f"batch {one['batch']}" if one["batch"] != batch else ""
             how += f"in {one['accumulate']} parts" if one["accumulate"] > 1 and side == "ours" else ""
             print(
-                f"{title:13}{show(one['clips_per_second'], digits):34}{one['step_s']:9.3f} s"
+                f"{title:20}{show(one['clips_per_second'], digits):34}{one['step_s']:9.3f} s"
                 f"{one['peak_bytes'] / 2**30:10.2f} GiB{one['utilisation']:12.1%}  {how}".rstrip()
             )
         against = {side: compare(table["ours"], one) for side, one in table.items() if side != "ours"}
@@ -430,6 +453,8 @@ def main(arguments: Sequence[str]) -> None:
     ratio = min(ratios) if ratios else None
     settings = {key: value for key, value in vars(options).items() if key not in ("json", "reference", "alone")}
     save(options.json, {"machine": where, **settings, "flops_per_clip": flops, "batches": results, "ratio": ratio})
+    if options.profile:  # of the last batch, when all figures are safe
+        print(profile(models[0], data, options, found["ours"]["accumulate"]))
     show_ratio(ratio)
 
 
