@@ -6,8 +6,9 @@
     .venv/bin/python benchmarks/cmu_gpu.py report FOLDER OUT   where DVC is: reports/cmu-gpu from what came back
 
 FOLDER (work/carry) holds the motion, the two lifting sets and MiniLM as 16-bit numbers (0.06 mm, 0.03 px; of the text
-encoder the layers that the profile takes and the labels' vocabulary). `run` makes profiles/cmu_gpu.yaml of profiles/cmu.yaml and cmu_gpu.yaml
-beside this file, trains and scores its cells by pipeline.bare, and puts scores, histories and embeddings into OUT.
+encoder what the profile's layers and the labels' words need). `run` makes profiles/cmu_gpu.yaml of profiles/cmu.yaml
+and cmu_gpu.yaml beside this file, trains and scores its cells by pipeline.bare, and puts scores, histories and
+embeddings into OUT.
 """
 
 import argparse
@@ -88,7 +89,7 @@ def unpack_data(folder: Path, data: Path) -> None:
 
 
 def pack_text(texts: Sequence[str], package: Path) -> None:
-    """MiniLM in 16 bits, the words of ``texts`` and the profile's layers alone, as a package that the encoder looks for.
+    """MiniLM in 16 bits, of it the words of ``texts`` and the profile's layers, as a package that the encoder finds.
 
     Word pieces are matched longest first, so texts are split as by the whole vocabulary, as long as theirs are kept.
     """
