@@ -162,18 +162,18 @@ def run(folder: Path, minutes: float, jobs: int, out: Path, figures: Path | None
 
 def report(folder: Path, out: Path) -> int:
     """reports/cmu-gpu of what `run` left in ``out``, by stage `report`; params.yaml is left as it was."""
-    from pipeline import layout, reproduce
+    from pipeline import axes, layout, reproduce
     from pipeline.stages import report as stage
 
     prepare(folder)
     for top in ("models", "results"):
         shutil.copytree(out / top, top, dirs_exist_ok=True)
-    before = reproduce.PARAMS.read_bytes()
+    before = axes.PARAMS.read_bytes()
     try:
         reproduce.select(PROFILE)
         stage.main(PROFILE)
     finally:
-        reproduce.PARAMS.write_bytes(before)
+        axes.PARAMS.write_bytes(before)
     place = Path("reports") / "cmu-gpu"
     shutil.rmtree(place, ignore_errors=True)
     shutil.move(layout.report(PROFILE), place)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from langpose import spool
 from langpose.joint_maps import SKELETONS, Skeleton, named, of_count
 
 NOBODY = -1
@@ -57,6 +58,8 @@ def read(
     place = Path(path)
     if not place.exists():
         raise FileNotFoundError(f"{place}: no such file or folder")
+    if image_size is not None and min(image_size) < 1:
+        raise ValueError(f"image size {image_size[0]} x {image_size[1]}; expected width and height in pixels")
     if place.is_dir():
         found = _tried(place, _folder, place, image_size)
     elif place.suffix.lower() in VIDEOS:
@@ -81,12 +84,13 @@ def read(
 
 @dataclass
 class _Rows:
-    """What a reader found: lists of the same length."""
+    """What a reader found: as many frames and persons as keypoints; lists, or arrays of the same content."""
 
     format: str
     frames: list[int]
     persons: list[int]
     keypoints: list[np.ndarray]
+    """Of each detection (J, 3), or (J, 2): what is a number is then sure."""
     skeleton: str | None = None
     image_size: tuple[int, int] | None = None
     rate_hz: float | None = None
@@ -107,7 +111,7 @@ def _tried(place: Path, read_it: Callable[..., _Rows], *arguments: Any) -> _Rows
 
 
 def _checked(rows: _Rows, place: Path, skeleton: str | None, image_size: tuple[int, int] | None) -> Detections:
-    if not rows.keypoints:
+    if not len(rows.keypoints):
         raise ValueError(f"{place}: {rows.format}, and not one person in it")
     counts = sorted({len(points) for points in rows.keypoints})
     if len(counts) > 1:
@@ -123,31 +127,38 @@ def _checked(rows: _Rows, place: Path, skeleton: str | None, image_size: tuple[i
             raise ValueError(f"{counts[0]} joints; skeleton {chosen.name} has {chosen.number}")
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
-    points = np.stack(rows.keypoints).astype(np.float64)
     size = image_size or rows.image_size
-    if rows.shares:
-        if size is None:
-            raise ValueError(
-                f"{place}: coordinates are shares of the image, whose size is not in the file; say it: "
-                "--image-size WIDTH HEIGHT"
-            )
-        points[..., 0] *= size[0]
-        points[..., 1] *= size[1]
+    if rows.shares and size is None:
+        raise ValueError(
+            f"{place}: coordinates are shares of the image, whose size is not in the file; say it: "
+            "--image-size WIDTH HEIGHT"
+        )
+    points = spool.zeros((len(rows.keypoints), counts[0], 3), np.float64)
+    there = np.zeros(len(points), bool)
+    bad, lowest, highest, largest = 0, 0.0, 0.0, 0.0
+    for part in spool.pieces(len(points)):
+        few = np.asarray(rows.keypoints[part], np.float64)
+        if few.shape[-1] == 2:
+            few = np.concatenate([few, np.ones((*few.shape[:-1], 1))], -1)
+        if rows.shares and size is not None:
+            few = few * [*size, 1]
+        numbers = np.asarray(np.isfinite(few).all(-1))
+        few = np.where(numbers[..., None], few, 0)
+        bad += int((~numbers).sum())
+        lowest, highest = min(lowest, float(few[..., 2].min())), max(highest, float(few[..., 2].max()))
+        few[..., 2] = np.minimum(few[..., 2], 1)
+        seen = few[..., 2] > 0
+        largest = max(largest, float(np.abs(few[seen][:, :2]).max(initial=0)))
+        points[part], there[part] = few, seen.any(1)
     notes = []
-    confidence = points[..., 2]
-    bad = ~np.isfinite(points).all(-1)
-    if bad.any():
-        notes.append(f"{int(bad.sum())} keypoints that are no numbers count as not seen")
-        points[bad] = 0
-    if (confidence < 0).any():
-        raise ValueError(f"{place}: a confidence of {confidence.min():g}; expected 0 to 1")
-    if (confidence > 1).any():
-        notes.append(f"confidences up to {confidence.max():g} are cut at 1")
-        np.minimum(confidence, 1, out=confidence)
-    if not (confidence > 0).any():
+    if bad:
+        notes.append(f"{bad} keypoints that are no numbers count as not seen")
+    if lowest < 0:
+        raise ValueError(f"{place}: a confidence of {lowest:g}; expected 0 to 1")
+    if highest > 1:
+        notes.append(f"confidences up to {highest:g} are cut at 1")
+    if not there.any():
         raise ValueError(f"{place}: every confidence is 0; nothing was detected, or the confidences are missing")
-    seen = points[confidence > 0]
-    largest = float(np.abs(seen[:, :2]).max())
     if largest <= 2 and not rows.shares:
         raise ValueError(
             f"{place}: coordinates up to {largest:.2f}; expected pixels. Write them as pixels (times the image's size)"
@@ -156,10 +167,9 @@ def _checked(rows: _Rows, place: Path, skeleton: str | None, image_size: tuple[i
         frames, persons = np.asarray(rows.frames, np.int64), np.asarray(rows.persons, np.int64)
     except OverflowError:
         raise ValueError(f"{place}: frame or person numbers beyond 64 bits; is a time stamp in the names?") from None
-    there = (confidence > 0).any(1)
     if not there.all():
         notes.append(f"{int((~there).sum())} detections without a joint that was seen are left out")
-        frames, persons, points = frames[there], persons[there], points[there]
+        frames, persons, points = frames[there], persons[there], spool.take(points, np.flatnonzero(there))
     if rows.format == "AlphaPose" and (persons == 0).all() and len(np.unique(frames)) < len(frames):
         persons[:] = NOBODY  # what it writes for everybody where it does not track
     tracked = persons != NOBODY
@@ -371,18 +381,22 @@ def _labels(files: Sequence[Path]) -> _Rows:
 def _npz(path: Path) -> _Rows:
     """``keypoints`` (T, J, 2 or 3) or (T, P, J, 2 or 3), and, if wanted, frames, image_size, skeleton, rate_hz."""
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as archive:
+            arrays = {
+                info.filename.removesuffix(".npy"): spool.read_member(archive, info) for info in archive.infolist()
+            }
+    except OSError:  # of the disk
+        raise
+    except Exception as error:  # a damaged archive raises nearly anything
         raise ValueError(f"{path}: cannot be read as npz ({error}); pickled objects are never opened") from error
     if "keypoints" not in arrays:
         raise ValueError(f"{path}: no array 'keypoints'; it has {', '.join(arrays) or 'none'}")
-    points = np.asarray(arrays["keypoints"], np.float64)
+    points = arrays["keypoints"]
+    if points.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: keypoints of type {points.dtype}; expected numbers")
     points = points[:, None] if points.ndim == 3 else points
     if points.ndim != 4 or points.shape[-1] not in (2, 3):
         raise ValueError(f"{path}: keypoints of shape {arrays['keypoints'].shape}; expected (frames, joints, 2 or 3)")
-    if points.shape[-1] == 2:
-        points = np.concatenate([points, np.isfinite(points).all(-1, keepdims=True)], -1)
     frames = np.asarray(arrays.get("frames", np.arange(len(points)))).astype(np.int64)
     if frames.shape != (len(points),):
         raise ValueError(f"{path}: {frames.shape} frames for {len(points)} poses; expected one each")
@@ -393,10 +407,12 @@ def _npz(path: Path) -> _Rows:
     if "rate_hz" in arrays and (len(rate) != 1 or not 0 < rate[0] <= 1000):
         raise ValueError(f"{path}: rate_hz {rate.tolist()}; expected one number of frames a second, up to 1000")
     people = points.shape[1]
+    each: Any = np.repeat(frames, people)
+    persons: Any = np.tile(np.arange(people), len(points))
+    keypoints: Any = points.reshape(-1, *points.shape[2:])
     return _Rows(
-        "npz", np.repeat(frames, people).tolist(), list(range(people)) * len(points),
-        list(points.reshape(-1, *points.shape[2:])), str(arrays["skeleton"]) if "skeleton" in arrays else None,
-        None if size is None else (size[0], size[1]), float(rate[0]) if len(rate) else None,
+        "npz", each, persons, keypoints, skeleton=str(arrays["skeleton"]) if "skeleton" in arrays else None,
+        image_size=None if size is None else (size[0], size[1]), rate_hz=float(rate[0]) if len(rate) else None,
     )  # fmt: skip
 
 

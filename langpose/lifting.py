@@ -23,6 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track as progress_bar
 
+from langpose import spool
 from langpose.devices import pick_device
 from langpose.evaluation import predict
 from langpose.joint_maps import Skeleton, named
@@ -47,6 +48,8 @@ STANDING = 90
 TORSOS, SHOULDERS = 3.3, 5.0
 """A standing person's size in lengths of the torso (pelvis to thorax), in widths of the shoulders (Winter, as below):
 where legs are not seen, the box round the rest says little."""
+SAMPLED = 10_000
+"""Frames of a stretch, evenly spread, that say how large its person is and where: all, up to so many."""
 SELDOM = 0.1
 """Legs that are seen in fewer of the frames count as not seen."""
 FEET = 0.039
@@ -81,7 +84,9 @@ class Poses:
         if not 0.3 <= height_m <= 2.8:
             raise ValueError(f"a body height of {height_m:g} m; expected metres, 0.3 to 2.8")
         size = stature(self.joints, self.keypoints[..., 2] > 0)
-        return replace(self, joints=(self.joints * (height_m / size)).astype(np.float32), unit="m")
+        joints = spool.zeros(self.joints.shape)
+        np.multiply(self.joints, height_m / size, out=joints)
+        return replace(self, joints=joints, unit="m")
 
 
 def stature(joints: np.ndarray, seen: np.ndarray | None = None) -> float:
@@ -177,35 +182,43 @@ class Lifter:
 
     def people(self, people: Sequence[Track], found: Detections, progress: bool = False) -> list[Poses]:
         """Lift tracks of ``found`` together. ``progress`` shows a bar on standard error."""
-        two_d = [in_h36m(found.skeleton, track.keypoints) for track in people]
+        ends = np.cumsum([len(track.frames) for track in people])
+        points = spool.zeros((int(ends[-1]), len(JOINTS), 3))
+        two_d = np.split(points, ends[:-1])
+        for track, own in zip(people, two_d, strict=True):
+            for part in spool.pieces(len(own)):
+                own[part] = in_h36m(found.skeleton, track.keypoints[part])
         lengths = [length for track in people for length in track.lengths]
-        x, units = self.framed(np.concatenate(two_d), lengths, found.image_size)
+        x, units = self.framed(points, lengths, found.image_size)
         joints = self._lift(x, lengths, progress)
         joints *= units[:, None, None]
-        ends = np.cumsum([len(points) for points in two_d])
         return [
-            Poses(part, track.frames, self.unit, points, track.filled, track.starts, track.person, track.step)
-            for part, track, points in zip(np.split(joints, ends[:-1]), people, two_d, strict=True)
+            Poses(lifted, track.frames, self.unit, own, track.filled, track.starts, track.person, track.step)
+            for lifted, track, own in zip(np.split(joints, ends[:-1]), people, two_d, strict=True)
         ]
 
     def framed(
         self, points: np.ndarray, lengths: Sequence[int], image_size: tuple[int, int] | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Model input of (F, 17, 3) pixels in stretches of ``lengths``, and (F,) the unit that its output has."""
-        x, units = points.copy(), np.empty(len(points), np.float32)
+        x, units = spool.zeros(points.shape), np.empty(len(points), np.float32)
         if self.framing == "image" and image_size is None:
             raise ValueError("framing 'image' needs the image's size; give it, or use framing 'person'")
-        for rows in np.split(np.arange(len(points)), np.cumsum(lengths)[:-1]):
-            centre, per_unit = self._frame(points[rows], image_size)
-            x[rows, :, :2] = (points[rows, :, :2] - centre) / per_unit
-            units[rows] = MPI_MM_PER_UNIT if self.tuned_on == "mpi_inf_3dhp" else per_unit
-        x[points[..., 2] <= 0] = 0  # as masks and drop-outs in training
+        for start, length in zip(np.cumsum([0, *lengths[:-1]]).tolist(), lengths, strict=True):
+            centre, per_unit = self._frame(points[start : start + length], image_size)
+            units[start : start + length] = MPI_MM_PER_UNIT if self.tuned_on == "mpi_inf_3dhp" else per_unit
+            for part in spool.pieces(length, start):
+                few = points[part]
+                x[part, :, :2] = (few[..., :2] - centre) / per_unit
+                x[part, :, 2] = few[..., 2]
+                x[part][few[..., 2] <= 0] = 0  # as masks and drop-outs in training
         return x, units
 
     def _frame(self, points: np.ndarray, image_size: tuple[int, int] | None) -> tuple[np.ndarray, float]:
         """Which pixel becomes (0, 0), and how many pixels a unit, for one stretch (F, 17, 3)."""
         if self.framing == "image" and image_size is not None:
             return np.array(image_size) / 2, image_size[0] / 2
+        points = points[:: -(-len(points) // SAMPLED)]
         seen = points[..., 2] > 0
         if not seen.any():
             return np.zeros(2), 1.0  # nobody is
@@ -227,7 +240,7 @@ class Lifter:
         """(F, 17, 3) input → output of the same shape, root-relative, windows blended; a batch at a time."""
         windows = covering_windows(lengths, self.clip_len, max(1, self.clip_len // 2))
         inside = np.sin(np.pi * (np.arange(self.clip_len) + 0.5) / self.clip_len).astype(np.float32) ** 2
-        total, weight = np.zeros_like(x), np.zeros(len(x), np.float32)
+        total, weight = spool.zeros(x.shape), np.zeros(len(x), np.float32)
         starts: Any = range(0, len(windows), self.batch_size)
         if progress:
             console = Console(stderr=True)
@@ -238,7 +251,8 @@ class Lifter:
             out -= out[:, :, :1]
             np.add.at(total, rows.reshape(-1), (out * inside[:, None, None]).reshape(-1, *x.shape[1:]))
             np.add.at(weight, rows.reshape(-1), np.tile(inside, len(rows)))
-        return total / weight[:, None, None]
+        total /= weight[:, None, None]
+        return total
 
     def causal(self, people: Sequence[Track], found: Detections) -> tuple[list[Poses], list[float]]:
         """Lift tracks frame by frame, as `Stream` would have, and the seconds that each frame took.
@@ -315,6 +329,8 @@ class Stream:
     REMEMBERED = 10
 
     def __init__(self, lifter: Lifter, skeleton: str, image_size: tuple[int, int] | None) -> None:
+        if image_size is not None and min(image_size) < 1:
+            raise ValueError(f"image size {image_size[0]} x {image_size[1]}; expected width and height in pixels")
         self.lifter, self.skeleton, self.image_size = lifter, named(skeleton), image_size
         self.past = np.empty((0, 17, 3), np.float32)
 

@@ -6,10 +6,10 @@ track into stretches, which are lifted apart.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
+from langpose import spool
 from langpose.keypoint_files import NOBODY, Detections
 
 NEAR = 0.5
@@ -49,13 +49,14 @@ def tracks(found: Detections, max_gap: int = 10) -> list[Track]:
     unnamed = persons == NOBODY
     if unnamed.any():
         first = int(persons.max()) + 1 if not unnamed.all() else 0
-        persons[unnamed] = first + linked(found.frames[unnamed], found.keypoints[unnamed], max_gap)
+        rows = np.flatnonzero(unnamed)
+        persons[unnamed] = first + linked(found.frames[unnamed], spool.take(found.keypoints, rows), max_gap)
     step = step_of(found.frames, max_gap)
     result = []
     for person in np.unique(persons):
         rows = np.flatnonzero(persons == person)
         rows = rows[np.argsort(found.frames[rows], kind="stable")]
-        result.append(_track(int(person), found.frames[rows], found.keypoints[rows], max_gap, step))
+        result.append(_track(int(person), found, rows, max_gap, step))
     return result
 
 
@@ -68,37 +69,35 @@ def step_of(frames: np.ndarray, max_gap: int) -> int:
     return 1 if np.any(steps[steps <= (max_gap + 1) * step] % step) else step
 
 
-def _track(person: int, frames: np.ndarray, keypoints: np.ndarray, max_gap: int, step: int) -> Track:
-    steps = np.diff(frames)
-    ends = np.flatnonzero(steps > (max_gap + 1) * step) + 1
-    parts_f, parts_k, parts_g, starts, total = [], [], [], [], 0
-    for rows in np.split(np.arange(len(frames)), ends):
-        every = np.arange(frames[rows[0]], frames[rows[-1]] + 1, step)
-        given = np.isin(every, frames[rows])
-        starts.append(total)
-        total += len(every)
-        parts_f.append(every)
-        parts_k.append(keypoints[rows] if given.all() else fill(keypoints[rows], np.flatnonzero(given), len(every)))
-        parts_g.append(~given | ~(parts_k[-1][..., 2] > 0).any(1))
-    return Track(person, np.concatenate(parts_f), np.concatenate(parts_k), np.concatenate(parts_g), tuple(starts), step)
+def _track(person: int, found: Detections, rows: np.ndarray, max_gap: int, step: int) -> Track:
+    """The track of the detections ``rows``, which are in the order of their frames."""
+    numbers = found.frames[rows]
+    ends = np.flatnonzero(np.diff(numbers) > (max_gap + 1) * step) + 1
+    stretches = [np.arange(part[0], part[-1] + 1, step) for part in np.split(numbers, ends)]
+    frames, starts = np.concatenate(stretches), np.cumsum([0, *map(len, stretches)])[:-1]
+    at = np.searchsorted(frames, numbers)  # where the detections belong
+    keypoints, filled = spool.zeros((len(frames), *found.keypoints.shape[1:]), np.float64), np.ones(len(frames), bool)
+    for part in spool.pieces(len(rows)):
+        few = found.keypoints[rows[part]]
+        keypoints[at[part]] = few
+        filled[at[part]] = ~(few[..., 2] > 0).any(1)
+    for rows_given in np.split(at, ends):
+        fill(keypoints, rows_given)
+    return Track(person, frames, keypoints, filled, tuple(starts.tolist()), step)
 
 
-def fill(keypoints: np.ndarray, rows: np.ndarray, length: int) -> np.ndarray:
-    """(n, J, 3) at ``rows`` of ``length`` → (length, J, 3): straight lines between, of joints seen at both ends.
+def fill(keypoints: np.ndarray, rows: np.ndarray) -> None:
+    """Between the ``rows`` of (F, J, 3), which are given: straight lines, of joints that are seen at both ends.
 
     A filled joint is as sure as the less sure of its ends.
     """
-    result = np.zeros((length, *keypoints.shape[1:]))
-    result[rows] = keypoints
-    for before, after in pairwise(rows.tolist()):
-        if after - before == 1:
-            continue
-        a, b = result[before], result[after]
+    for gap in np.flatnonzero(np.diff(rows) > 1):
+        before, after = int(rows[gap]), int(rows[gap + 1])
+        a, b = keypoints[before], keypoints[after]
         t = np.arange(1, after - before)[:, None, None] / (after - before)
         line = a + (b - a) * t
         line[..., 2] = np.minimum(a[:, 2], b[:, 2])
-        result[before + 1 : after] = np.where(line[..., 2:] > 0, line, 0)
-    return result
+        keypoints[before + 1 : after] = np.where(line[..., 2:] > 0, line, 0)
 
 
 def linked(frames: np.ndarray, keypoints: np.ndarray, max_gap: int) -> np.ndarray:
@@ -148,10 +147,14 @@ def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def extent(keypoints: np.ndarray) -> np.ndarray:
     """(F, J, 3) → (F,): the longer side of the box round the joints that are seen; 0 where fewer than two are."""
-    seen = keypoints[..., 2:] > 0
-    high = np.where(seen, keypoints[..., :2], -np.inf).max(1)
-    low = np.where(seen, keypoints[..., :2], np.inf).min(1)
-    return np.where(seen.sum((1, 2)) > 1, (high - low).max(-1), 0.0)
+    sizes = np.empty(len(keypoints))
+    for part in spool.pieces(len(keypoints)):
+        few = keypoints[part]
+        seen = few[..., 2:] > 0
+        high = np.where(seen, few[..., :2], -np.inf).max(1)
+        low = np.where(seen, few[..., :2], np.inf).min(1)
+        sizes[part] = np.where(seen.sum((1, 2)) > 1, (high - low).max(-1), 0.0)
+    return sizes
 
 
 def chosen(people: Sequence[Track], which: str) -> list[Track]:

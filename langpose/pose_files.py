@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from langpose import spool
 from langpose.lifting import Poses
 from langpose.skeleton import JOINTS, PARENTS
 from langpose.sources.plain_arrays import read_npz
@@ -33,14 +34,14 @@ def save(
     """Write ``people`` to ``folder``; ``facts`` (the model, the input, …) go into poses.json as they are."""
     place = Path(folder)
     arrays = {
-        "joints": np.concatenate([poses.joints for poses in people]).astype(np.float32),
+        "joints": spool.joined([poses.joints for poses in people]),
         "frames": np.concatenate([poses.frames for poses in people]).astype(np.int64),
         "persons": np.concatenate([np.full(len(poses.frames), poses.person, np.int64) for poses in people]),
-        "keypoints": np.concatenate([poses.keypoints for poses in people]).astype(np.float32),
+        "keypoints": spool.joined([poses.keypoints for poses in people]),
         "filled": np.concatenate([poses.filled for poses in people]).astype(bool),
     }
     with replacing(place / ARRAYS) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        spool.write_npz(file, arrays)
     told = {
         "frame": FRAME, "unit": people[0].unit, "fps": rate_hz, "skeleton": "h36m17", "joints": list(JOINTS),
         "parents": list(PARENTS), **facts, "people": [_told(poses) for poses in people],

@@ -195,7 +195,7 @@ OPTIONS = [
     (["--max-gap", "-1"], "--max-gap -1; expected 0 frames or more"),
     (["--scale", "178"], "--scale 178; expected the body's height in metres"),
     (["--fps", "0"], "--fps 0; expected frames a second"),
-    (["--image-size", "0", "5"], "expected pixels"),
+    (["--image-size", "0", "5"], "image size 0 x 5; expected width and height in pixels"),
     (["--framing", "image"], "framing 'image' needs the image's size"),
     (["--model", "no/model/here"], "is missing; a model folder holds config.json and model.safetensors"),
     (["--model", "ANOTHER"], "fine-tuned on 'panoptic'; known: human36m, mpi_inf_3dhp"),

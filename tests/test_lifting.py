@@ -193,7 +193,9 @@ def test_a_filled_joint_lies_on_the_line_between_and_an_unseen_one_stays_unseen(
     points = seen(2)
     points[1, 4, 2] = 0.25
     points[0, 7] = 0
-    found = fill(points, np.array([0, 4]), 5)
+    found = np.zeros((5, 17, 3))
+    found[[0, 4]] = points
+    fill(found, np.array([0, 4]))
     np.testing.assert_allclose(found[1, 3], points[0, 3] * 0.75 + points[1, 3] * 0.25)
     assert found[2, 4, 2] == 0.25 and (found[1:4, 7] == 0).all()
 

@@ -140,8 +140,6 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--max-gap {arguments.max_gap}; expected 0 frames or more")
     if arguments.scale is not None and not 0.3 <= arguments.scale <= 2.8:
         raise ValueError(f"--scale {arguments.scale:g}; expected the body's height in metres, 0.3 to 2.8")
-    if arguments.image_size and min(arguments.image_size) < 1:
-        raise ValueError(f"--image-size {arguments.image_size}; expected pixels")
     if arguments.render or arguments.video:
         from langpose import rendering
 
