@@ -29,7 +29,7 @@ from langpose.evaluation import predict
 from langpose.joint_maps import Skeleton, named
 from langpose.keypoint_files import Detections
 from langpose.lifting_sets import MPI_MM_PER_UNIT
-from langpose.people import Track, extent, tracks
+from langpose.people import Track, extent, stretches, tracks
 from langpose.skeleton import JOINTS
 from langpose.windows import covering_windows
 
@@ -77,7 +77,7 @@ class Poses:
 
     def stretches(self) -> list[np.ndarray]:
         """The joints of each stretch."""
-        return np.split(self.joints, self.starts[1:])
+        return [self.joints[rows] for rows in stretches(self.starts, len(self.joints))]
 
     def in_metres(self, height_m: float) -> "Poses":
         """Scaled so that the body is ``height_m`` high, by the median lengths of its bones. Raises ``ValueError``."""
@@ -264,10 +264,9 @@ class Lifter:
             two_d = in_h36m(found.skeleton, track.keypoints)
             two_d[track.filled] = 0
             joints = np.empty_like(two_d)
-            ends = [*track.starts[1:], len(two_d)]
-            for start, end in zip(track.starts, ends, strict=True):
+            for rows in stretches(track.starts, len(two_d)):
                 stream = self.stream("h36m17", found.image_size)
-                for row in range(start, end):
+                for row in range(rows.start, rows.stop):
                     began = time.perf_counter()
                     joints[row] = stream.push(two_d[row])
                     seconds.append(time.perf_counter() - began)

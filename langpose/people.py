@@ -6,6 +6,7 @@ track into stretches, which are lifted apart.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,7 +36,12 @@ class Track:
     @property
     def lengths(self) -> list[int]:
         """Rows of each stretch."""
-        return np.diff([*self.starts, len(self.frames)]).tolist()
+        return [rows.stop - rows.start for rows in stretches(self.starts, len(self.frames))]
+
+
+def stretches(starts: Sequence[int], length: int) -> list[slice]:
+    """The rows of each stretch, of ``length`` rows in all."""
+    return [slice(start, end) for start, end in pairwise([*starts, length])]
 
 
 def tracks(found: Detections, max_gap: int = 10) -> list[Track]:
@@ -73,8 +79,8 @@ def _track(person: int, found: Detections, rows: np.ndarray, max_gap: int, step:
     """The track of the detections ``rows``, which are in the order of their frames."""
     numbers = found.frames[rows]
     ends = np.flatnonzero(np.diff(numbers) > (max_gap + 1) * step) + 1
-    stretches = [np.arange(part[0], part[-1] + 1, step) for part in np.split(numbers, ends)]
-    frames, starts = np.concatenate(stretches), np.cumsum([0, *map(len, stretches)])[:-1]
+    every = [np.arange(part[0], part[-1] + 1, step) for part in np.split(numbers, ends)]
+    frames, starts = np.concatenate(every), np.cumsum([0, *map(len, every)])[:-1]
     at = np.searchsorted(frames, numbers)  # where the detections belong
     keypoints, filled = spool.zeros((len(frames), *found.keypoints.shape[1:]), np.float64), np.ones(len(frames), bool)
     for part in spool.pieces(len(rows)):

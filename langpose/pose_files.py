@@ -19,6 +19,7 @@ import numpy as np
 
 from langpose import spool
 from langpose.lifting import Poses
+from langpose.people import stretches
 from langpose.skeleton import JOINTS, PARENTS
 from langpose.sources.plain_arrays import read_npz
 from langpose.storage import replacing
@@ -51,14 +52,14 @@ def save(
 
 
 def _told(poses: Poses) -> dict[str, Any]:
-    ends = [*poses.starts[1:], len(poses.frames)]
     return {
         "person": poses.person,
         "frames": len(poses.frames),
         "step": poses.step,
         "filled": int(poses.filled.sum()),
         "stretches": [
-            [int(poses.frames[a]), int(poses.frames[b - 1])] for a, b in zip(poses.starts, ends, strict=True)
+            [int(poses.frames[rows][0]), int(poses.frames[rows][-1])]
+            for rows in stretches(poses.starts, len(poses.frames))
         ],
     }
 

@@ -23,7 +23,7 @@ from langpose import pose_files
 from langpose.clips import ClipsConfig
 from langpose.keypoint_files import read
 from langpose.lifting import Lifter, in_h36m, rate_of
-from langpose.people import tracks
+from langpose.people import stretches, tracks
 from langpose.storage import replacing
 from langpose.windows import covering_windows
 
@@ -58,7 +58,7 @@ def of_keypoints(
     if place.is_dir() and (place / pose_files.ARRAYS).exists():
         people, facts = pose_files.load(place)
         for poses in people:
-            lengths = np.diff([*poses.starts, len(poses.frames)]).tolist()
+            lengths = [rows.stop - rows.start for rows in stretches(poses.starts, len(poses.frames))]
             x, _ = lifter.framed(poses.keypoints, lengths, None)
             yield from _stretches(
                 str(place), poses.person, poses.frames, x, poses.starts, _rate(rate_hz or facts.get("fps"), poses.step)
@@ -80,9 +80,8 @@ def _rate(rate_hz: float | None, step: int) -> float | None:
 def _stretches(
     name: str, person: int, frames: np.ndarray, x: np.ndarray, starts: Sequence[int], rate_hz: float | None
 ) -> Iterator[Motion]:
-    ends = [*starts[1:], len(frames)]
-    for a, b in zip(starts, ends, strict=True):
-        yield Motion(name, person, frames[a:b], x[a:b], rate_hz)
+    for rows in stretches(starts, len(frames)):
+        yield Motion(name, person, frames[rows], x[rows], rate_hz)
 
 
 def of_profile(folder: str | os.PathLike[str], config: ClipsConfig) -> Iterator[Motion]:

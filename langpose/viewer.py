@@ -9,6 +9,7 @@ import numpy as np
 
 from langpose import player, report
 from langpose.lifting import Poses, stature
+from langpose.people import stretches
 from langpose.report import PAPERS
 from langpose.skeleton import PARENTS
 from langpose.storage import replacing
@@ -49,15 +50,12 @@ def clips_of(poses: Poses, rate_hz: float) -> list[player.Clip]:
     seen = poses.keypoints[..., 2] > 0
     largest = float(np.abs(poses.keypoints[seen][:, :2]).max()) if seen.any() else 1.0
     two_d = _together(poses.keypoints) / (largest, largest, 1)
-    ends = [*poses.starts[1:], len(poses.frames)]
     clips = []
-    for start, end in zip(poses.starts, ends, strict=True):
-        name = f"frames {poses.frames[start]} to {poses.frames[end - 1]}"
-        part = shown.joints[start:end]
+    for rows in stretches(poses.starts, len(poses.frames)):
+        name = f"frames {poses.frames[rows][0]} to {poses.frames[rows][-1]}"
+        part = shown.joints[rows]
         clips.append(
-            player.Clip(
-                name, f"person {poses.person}", "", rate_hz / poses.step, 0.0, two_d[start:end], part, part, part
-            )
+            player.Clip(name, f"person {poses.person}", "", rate_hz / poses.step, 0.0, two_d[rows], part, part, part)
         )
     return clips
 
