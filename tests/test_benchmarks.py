@@ -179,12 +179,12 @@ def test_gpu_measurements_resume_and_keep_what_is_done(tmp_path, reference):
     status, printed = call()
     assert status == 3 and "set REFERENCE" in printed
     assert {file.stem for file in out.glob("*.json")} == {"matmul", "reduced_body", "waiting"}
-    status, printed = call(REFERENCE=str(reference), LIMIT_S="500")
+    status, printed = call(REFERENCE=str(reference), LIMIT_S="300")
     assert status == 1 and "train_16       FAILED   exit 5" in printed and "train_64       left" in printed
     assert "matmul         done" in printed and not (out / "train_16.json").exists()
     (tmp_path / "fixed").touch()
     (tmp_path / "carry").mkdir()
     status, printed = call(REFERENCE=str(reference))
-    assert status == 0 and len(list(out.glob("*.json"))) == 7 and not list(out.glob("*.part"))
+    assert status == 0 and len(list(out.glob("*.json"))) == 8 and not list(out.glob("*.part"))
     assert f"--reference {reference}" in (out / "train_64.log").read_text()
     assert call(OUT=str(tmp_path / "empty"), DONE=str(out))[0] == 0
