@@ -1,6 +1,7 @@
 """`langpose lift` from file to file: frames a second, and how memory grows with the length of the input.
 
-    .venv/bin/python benchmarks/lift.py [--frames 10000 100000] [--repeats 3] [--joins data/cmu] [--json FILE]
+    .venv/bin/python benchmarks/lift.py [--frames 10000 100000] [--repeats 3] [--joins data/cmu | --rates data/cmu]
+        [--json FILE]
 
 The sample's first person (docs/samples), to and fro to the length wanted, as npz of Halpe-26 keypoints; the model that
 comes with the package, on the CPU. Each run is a process of its own; that of one frame is what Python, torch and the
@@ -8,13 +9,15 @@ model take. Rendering: the same poses as pictures, drawn and encoded as mp4. The
 
 ``--joins`` looks at jumps instead, on profile cmu's test recordings of 100 frames or more: P1, and the joints' mean
 speed where windows begin or end over that elsewhere, of blended windows and of windows laid end to end, as protocols
-have them.
+have them. ``--rates`` looks at P1 of the same recordings where every second, fifth, … frame alone is given: told that
+the rate is so much lower, and untold.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -46,28 +49,49 @@ def lift(path: Path, out: Path):
     return run_measured([str(ROOT / command[0]), *command[1:]], cwd=ROOT)
 
 
-def joins(data: Path) -> dict[str, float]:
+def recordings(data: Path) -> Iterator[tuple[np.ndarray, tuple[int, int], np.ndarray, np.ndarray]]:
+    """Keypoints (F, 17, 3), the image's size, mm a pixel (F, 1, 1), true joints (F, 17, 3) in mm."""
     split = open_split(data / "lifting" / "human36m", "test")
-    lifter = Lifter(LangPose.from_pretrained(shipped()), framing="image")
-    length, found = lifter.clip_len, {"blended": [], "end to end": []}
     for row in split.sequences[split.sequences["frames"] >= 100].itertuples():
         frames = slice(row.start, row.start + row.frames)
         points = np.array(split.joints_2d[frames], np.float64)
         points[..., :2] = normalised_to_pixel(points[..., :2], row.width, row.height)
         mm_per_px = np.asarray(split.factor_mm_px[frames])[:, None, None]
-        poses = lifter(points, image_size=(row.width, row.height))
-        x, units = lifter.framed(poses.keypoints, [row.frames], (row.width, row.height))
-        whole = row.frames // length * length
+        yield points, (row.width, row.height), mm_per_px, np.asarray(split.joints_mm[frames])
+
+
+def rates(data: Path) -> dict[str, float]:
+    lifter, result = Lifter(LangPose.from_pretrained(shipped()), framing="image"), {}
+    for every in (1, 2, 5, 10, 25):
+        found: dict[str, list[float]] = {"told": [], "untold": []}
+        for points, size, mm_per_px, truth in recordings(data):
+            for name, rate_hz in (("told", lifter.rate_hz / every), ("untold", None)):
+                poses = lifter(points[::every], image_size=size, rate_hz=rate_hz)
+                found[name].append(float(mpjpe(poses.joints * mm_per_px[::every], truth[::every]).mean()))
+        told, untold = (statistics.mean(found[name]) for name in ("told", "untold"))
+        result |= {f"every {every}: told": told, f"every {every}: untold": untold}
+        print(f"{lifter.rate_hz / every:5.1f} frames a second: P1 {told:.1f} mm, untold {untold:.1f} mm")
+    return result
+
+
+def joins(data: Path) -> dict[str, float]:
+    lifter = Lifter(LangPose.from_pretrained(shipped()), framing="image")
+    length, found = lifter.clip_len, {"blended": [], "end to end": []}
+    for points, size, mm_per_px, truth in recordings(data):
+        count = len(points)
+        poses = lifter(points, image_size=size)
+        x, units = lifter.framed(poses.keypoints, [count], size)
+        whole = count // length * length
         apart = predict(lifter.encoder, x[:whole].reshape(-1, length, 17, 3)).reshape(-1, 17, 3)
         apart = (apart - apart[:, :1]) * units[:whole, None, None]
-        starts = np.arange(length // 2, row.frames - length, length // 2)
+        starts = np.arange(length // 2, count - length, length // 2)
         places = {"blended": np.r_[starts - 1, starts + length - 1], "end to end": np.arange(length, whole, length) - 1}
         for name, joints in (("blended", poses.joints), ("end to end", apart)):
             mm = joints * mm_per_px[: len(joints)]
             speed = np.linalg.norm(np.diff(mm, axis=0), axis=-1).mean(-1)
             at = np.zeros(len(speed), bool)
             at[places[name]] = True
-            error = mpjpe(mm, np.asarray(split.joints_mm[frames])[: len(mm)]).mean()
+            error = mpjpe(mm, truth[: len(mm)]).mean()
             found[name].append((error, speed[at], speed[~at]))
     result = {}
     for name, rows in found.items():
@@ -82,12 +106,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--joins", type=Path, metavar="DATA", help="look at jumps on a profile's data")
+    parser.add_argument("--rates", type=Path, metavar="DATA", help="look at frame rates on a profile's data")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     where = machine(None, "fp32")
     print(where)
-    if options.joins:
-        save(options.json, {"machine": where, **joins(options.joins)})
+    if options.joins or options.rates:
+        found = joins(options.joins) if options.joins else rates(options.rates)
+        save(options.json, {"machine": where, **found})
         return
     result: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ import torch
 from langpose import LangPose, LangPoseConfig
 from langpose.joint_maps import SKELETONS
 from langpose.keypoint_files import NOBODY, Detections
-from langpose.lifting import Lifter, stature
+from langpose.lifting import RATE, Lifter, stature
 from langpose.model.pose_encoder import PoseEncoderConfig
 from langpose.people import chosen, fill, linked, tracks
 from tests.pages import walking
@@ -15,10 +15,11 @@ from tests.pages import walking
 T = 9
 
 
-def small(tuned_on="human36m"):
+def small(tuned_on="human36m", rate_hz=None):
     pose = PoseEncoderConfig(dim_feat=16, dim_rep=16, depth=1, num_heads=2, maxlen=T, init_std=0.2)
     model = LangPose(LangPoseConfig(pose=pose, text=None))
-    model.provenance = {"title": "", "facts": {"fine-tuned on": tuned_on} if tuned_on else {}, "metrics": {}}
+    facts = ({"fine-tuned on": tuned_on} if tuned_on else {}) | ({RATE: str(rate_hz)} if rate_hz else {})
+    model.provenance = {"title": "", "facts": facts, "metrics": {}}
     return model
 
 
@@ -270,8 +271,14 @@ def test_frames_are_hidden_for_a_model_that_fills_them():
     assert np.isfinite(lifter.people([hidden], found)[0].joints).all()
     with pytest.raises(ValueError, match="frames 40 to 50 to hide; person 0 has 0 to 29"):
         lifter.hidden(track, (40, 50))
-    with pytest.raises(ValueError, match="10 frames in a row are hidden; the model sees 9 at a time"):
+    with pytest.raises(
+        ValueError, match="10 frames in a row are hidden; the model sees 9 of its own at a time, and can fill at most 4"
+    ):
         lifter.hidden(track, (10, 19))
+    half = Lifter(small("", rate_hz=50))  # two of its frames for each of these
+    assert half.hidden(track, (10, 11), 25.0).filled.sum() == 2
+    with pytest.raises(ValueError, match="3 frames in a row are hidden; .* at most 2 of these"):
+        half.hidden(track, (10, 12), 25.0)
 
 
 def test_the_step_is_the_files_and_absence_is_no_step():
@@ -339,3 +346,71 @@ def test_many_people_are_linked_in_time_that_grows_with_their_number():
     points = np.concatenate([seen(60) + np.r_[0, 0, 0] for _ in range(15)])
     points[..., 0] += np.tile(np.arange(60) * 900.0, 15)[:, None]
     assert linked(frames, points, 10).reshape(15, 60).tolist() == [list(range(60))] * 15
+
+
+def slowly_at(points, places):
+    """Rows at ``places``, one after the other; a joint that is not in both neighbours is in none."""
+    rows = []
+    for place in places:
+        before, share = int(place), place - int(place)
+        if share < 1e-9:
+            rows.append(points[before])
+            continue
+        a, b = points[before], points[before + 1]
+        row = a * (1 - share) + b * share
+        row[(a[:, 2] == 0) | (b[:, 2] == 0)] = 0
+        rows.append(row)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(("rate_hz", "length"), [(25, 21), (20, 21), (100, 41), (125, 41), (50, 21)])
+def test_motion_is_looked_at_as_often_as_the_model_knows_it(rate_hz, length):
+    """The same as lifting what has been brought to the model's 50 Hz by hand, and bringing its poses back by hand."""
+    points = seen(length, centre=(500.0, 400.0))
+    points[8, 13] = 0
+    lifter = Lifter(small(rate_hz=50), framing="image", flip=False)
+    size = (1000, 800)
+    poses = lifter(points, image_size=size, rate_hz=rate_hz)
+    there = slowly_at(points, np.round(np.arange((length - 1) * 50 // rate_hz + 1) * rate_hz / 50, 6))
+    known = np.concatenate([lifter(there, image_size=size).joints, np.ones((len(there), 17, 1))], -1)
+    back = slowly_at(known, np.round(np.arange(length) * 50 / rate_hz, 6))[..., :3]
+    np.testing.assert_allclose(poses.joints, back, atol=2e-3)
+    np.testing.assert_array_equal(poses.keypoints, lifter(points, image_size=size).keypoints)
+
+
+def test_stretches_and_people_keep_apart_at_any_rate():
+    frames = np.r_[0:12, 40:55]
+    both = Lifter(small(rate_hz=50), framing="image")(seen(27), frames=frames, image_size=(1000, 800), rate_hz=30)
+    for rows in (slice(0, 12), slice(12, 27)):
+        alone = Lifter(small(rate_hz=50), framing="image")(seen(27)[rows], image_size=(1000, 800), rate_hz=30)
+        np.testing.assert_allclose(both.joints[rows], alone.joints, atol=1e-4)
+
+
+def test_every_second_frame_of_a_video_is_half_its_rate():
+    lifter, points = Lifter(small(rate_hz=50)), seen(15)
+    every = lifter(points, rate_hz=25)
+    second = lifter(points, frames=np.arange(15) * 2, rate_hz=50)
+    np.testing.assert_array_equal(every.joints, second.joints)
+
+
+@pytest.mark.parametrize("rate_hz", [None, 48.0, 52.0])
+def test_of_an_unknown_rate_or_nearly_the_models_nothing_is_moved(rate_hz):
+    points = seen(20)
+    given = Lifter(small(rate_hz=50))(points, rate_hz=rate_hz)
+    np.testing.assert_array_equal(given.joints, Lifter(small())(points, rate_hz=rate_hz).joints)
+
+
+def test_a_stream_looks_at_the_past_as_often_as_the_model_knows_it():
+    points = seen(3 * T)
+    lifter = Lifter(small(rate_hz=50), framing="image", flip=False)
+    stream = lifter.stream(image_size=(1000, 800), rate_hz=25)
+    poses = [stream.push(pose) for pose in points]
+    known = lifter.stream(image_size=(1000, 800))
+    past = slowly_at(points, np.arange(2 * len(points) - 1) / 2)
+    expected = [known.push(pose) for pose in past][::2]
+    np.testing.assert_allclose(poses, expected, atol=2e-3)
+
+
+def test_a_rate_that_is_none_is_told():
+    with pytest.raises(ValueError, match="rate_hz is 0; expected frames a second"):
+        Lifter(small())(seen(5), rate_hz=0)

@@ -27,17 +27,17 @@ def source(path, frames, gaps=()):
     points = np.stack([seen(frames)[numbers], seen(frames, centre=(900.0, 300.0))[numbers]], 1)
     points[5:9, 0, 13] = np.nan
     points[7, 1] = 0
-    np.savez_compressed(path, keypoints=points, frames=numbers, skeleton="h36m17")
+    np.savez_compressed(path, keypoints=points, frames=numbers, skeleton="h36m17", rate_hz=30.0)
     return path
 
 
-@pytest.mark.parametrize("height_m", [None, 1.8])
-def test_arrays_on_disk_give_the_same_bytes(tmp_path, monkeypatch, height_m):
+@pytest.mark.parametrize(("height_m", "known_hz"), [(None, None), (1.8, 50)])
+def test_arrays_on_disk_give_the_same_bytes(tmp_path, monkeypatch, height_m, known_hz):
     given = source(tmp_path / "a.npz", 60, gaps={20, 21, 40, 41, 42, 43, 44, 45})
-    plain = lift(given, tmp_path / "plain", small(), height_m)
+    plain = lift(given, tmp_path / "plain", small(rate_hz=known_hz), height_m)
     monkeypatch.setattr(spool, "FROM_BYTES", 64)
     monkeypatch.setattr(spool, "ROWS", 7)
-    mapped = lift(given, tmp_path / "mapped", small(), height_m)
+    mapped = lift(given, tmp_path / "mapped", small(rate_hz=known_hz), height_m)
     for name in ("poses.npz", "poses.json"):
         assert (plain / name).read_bytes() == (mapped / name).read_bytes()
     told = json.loads((plain / "poses.json").read_text())

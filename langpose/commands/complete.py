@@ -1,6 +1,7 @@
 """``langpose complete INPUT -o OUT --hide A B``: what a pretrained model makes of frames that are not shown to it."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     who = people.chosen(people.tracks(found, arguments.max_gap), arguments.person)
     model, folder = open_pretrained(arguments.model)
     lifter = Lifter(model, max_gap=arguments.max_gap)
-    hidden = [lifter.hidden(track, arguments.hide) for track in who]
-    lifted = lifter.people(hidden, found)
+    rate_hz = arguments.fps or found.rate_hz or RATE_HZ
+    hidden = [lifter.hidden(track, arguments.hide, rate_hz) for track in who]
+    lifted = lifter.people(hidden, replace(found, rate_hz=rate_hz))
     facts = {"model": str(folder), "input": str(arguments.input), "hidden": arguments.hide,
              "note": "frames marked 'filled' were not shown to the model"}  # fmt: skip
-    pose_files.save(arguments.out, lifted, arguments.fps or found.rate_hz or RATE_HZ, facts)
+    pose_files.save(arguments.out, lifted, rate_hz, facts)
     print(arguments.out / pose_files.ARRAYS)
     return 0

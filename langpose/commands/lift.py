@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.input == "-":
         return _live(arguments, size)
     found = read(arguments.input, arguments.skeleton, size)
+    rate_hz, known = arguments.fps or found.rate_hz or RATE_HZ, bool(arguments.fps or found.rate_hz)
+    found = replace(found, rate_hz=rate_hz)
     who = people.chosen(people.tracks(found, arguments.max_gap), arguments.person)
     model, name = open_model(arguments.model)
     lifter = lifting.Lifter(
@@ -85,19 +88,17 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = time.perf_counter() - began
     if arguments.scale is not None:
         lifted = [poses.in_metres(arguments.scale) for poses in lifted]
-    rate_hz = arguments.fps or found.rate_hz
-    if rate_hz is None:
+    if not known:
         notes.append(f"frames a second are not in the file: {RATE_HZ:g} is assumed (--fps)")
-    elif (trained := lifting.rate_of(model)) and not 2 / 3 <= (rows := rate_hz / lifted[0].step) / trained <= 1.5:
-        notes.append(f"the model knows motion at {trained:g} frames a second; at {rows:g} it looks "
-                     f"{'slow' if rows > trained else 'fast'} to it")  # fmt: skip
+    if lifter.rows_a_frame(rate_hz, lifted[0].step) != 1:
+        notes.append(f"{rate_hz / lifted[0].step:g} frames a second are brought to the model's {lifter.rate_hz:g}, and "
+                     "poses back, by straight lines")  # fmt: skip
     if any(2 * len(poses.starts) > len(poses.frames) > 2 for poses in lifted):
         notes.append("most frames stand alone: their numbers have no even step. Are they time stamps?")
     facts: dict[str, Any] = {
         "model": name, "input": str(arguments.input), "format": found.format, "input_skeleton": found.skeleton.name,
         "framing": arguments.framing, "flip": lifter.flip, "notes": notes,
     }  # fmt: skip
-    rate_hz = rate_hz or RATE_HZ
     pose_files.save(arguments.out, lifted, rate_hz, facts)
     _write_more(arguments, lifted, rate_hz)
     told = json.loads((arguments.out / pose_files.FACTS).read_text(encoding="utf-8"))
@@ -124,7 +125,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.input == "-":
         without = {
             "-o": arguments.out, "--scale": arguments.scale, "--render": arguments.render,
-            "--video": arguments.video, "--export": arguments.export, "--fps": arguments.fps,
+            "--video": arguments.video, "--export": arguments.export,
         }  # fmt: skip
         if given := [name for name, value in without.items() if value]:
             raise ValueError(f"{', '.join(given)}: not for a live stream ('-'), which writes lines to standard output")
@@ -189,7 +190,7 @@ def _live(arguments: argparse.Namespace, size: tuple[int, ...] | None) -> int:
             frame = int(message.get("frame", number - 1))
             if stream is None or not 0 < frame - before <= arguments.max_gap + 1:  # begun anew after a gap
                 name = arguments.skeleton or ("coco17" if len(points) == 17 else of_count(len(points)).name)
-                stream = lifter.stream(name, (size[0], size[1]) if size else None)
+                stream = lifter.stream(name, (size[0], size[1]) if size else None, arguments.fps or RATE_HZ)
             joints = stream.push(points)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"standard input, line {number}: {error}") from error
