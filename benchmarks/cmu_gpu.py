@@ -1,7 +1,7 @@
 """The experiment on real motion at full size, on a GPU machine that has neither DVC nor the raw data.
 
     .venv/bin/python benchmarks/cmu_gpu.py pack [FOLDER]       where data/cmu is made: what must travel, 48 MiB
-    python3 benchmarks/cmu_gpu.py run [FOLDER] [OUT] [--minutes 9] [--jobs 3] [--json FILE]
+    python3 benchmarks/cmu_gpu.py run [FOLDER] [OUT] [--minutes 9] [--jobs 6] [--json FILE]
                                                                on the GPU; again: goes on (exit code 75: not done)
     .venv/bin/python benchmarks/cmu_gpu.py report FOLDER OUT   where DVC is: reports/cmu-gpu from what came back
 
@@ -188,7 +188,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("work/carry"))
     parser.add_argument("out", type=Path, nargs="?", default=Path("work/cmu-gpu"))
     parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--jobs", type=int, default=3, help="cells at a time: they share the GPU")
+    parser.add_argument("--jobs", type=int, default=6, help="cells at a time: they share the GPU")
     parser.add_argument("--json", type=Path, help="written when all cells are done: machines and seconds")
     options = parser.parse_args()
     os.chdir(ROOT)

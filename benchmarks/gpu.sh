@@ -31,7 +31,7 @@ CARRY=${CARRY:-work/carry}
 PIECES="
 train_64     | 6  | yes | benchmarks/train_step.py --device cuda --batch 64 --theirs fp32 bf16 --repeats 3 --profile
 compiled_64  | 4  | yes | benchmarks/train_step.py --device cuda --batch 64 --theirs bf16 --repeats 3 --compile --profile
-cmu          | 10 | carry | benchmarks/cmu_gpu.py run $CARRY $folder/cmu-gpu --minutes ${CMU_MINUTES:-9} --jobs 14
+cmu          | 10 | carry | benchmarks/cmu_gpu.py run $CARRY $folder/cmu-gpu --minutes ${CMU_MINUTES:-9} --jobs 6
 inference    | 4  | yes | benchmarks/inference.py --device cuda --batch 64 --repeats 5 --turn-s 0.2
 train_16     | 4  | yes | benchmarks/train_step.py --device cuda --batch 16 --theirs fp32 bf16 --repeats 5
 reduced_body | 2  | no  | benchmarks/body_device.py --device cuda

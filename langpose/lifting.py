@@ -351,12 +351,12 @@ def at_rate(
         stretch = x[start : start + length]
         for part in spool.pieces(count):
             places = np.arange(part.start, part.stop) * ratio
-            result[first + part.start : first + part.stop] = _between(stretch, places, hide)
+            result[first + part.start : first + part.stop] = between(stretch, places, hide)
     return result
 
 
-def _between(rows: np.ndarray, places: np.ndarray, hide: bool) -> np.ndarray:
-    """Rows at ``places`` from 0 to their number less 1, cut there, by straight lines."""
+def between(rows: np.ndarray, places: np.ndarray, hide: bool) -> np.ndarray:
+    """Rows (F, 17, 3) at ``places`` from 0 to F - 1, cut there, by straight lines; ``hide`` as in `at_rate`."""
     places = np.round(places, 6).clip(0, len(rows) - 1)
     before = places.astype(np.int64)
     share = (places - before).astype(np.float32)[:, None, None]
@@ -408,6 +408,6 @@ class Stream:
         self.past = np.concatenate([self.past, now])[-self.most :]
         x, units = self.lifter.framed(self.past, [len(self.past)], self.image_size)
         before = np.arange(self.lifter.clip_len)[::-1] * self.ratio
-        x = _between(x, len(x) - 1 - before, hide=True)
+        x = between(x, len(x) - 1 - before, hide=True)
         out = predict(self.lifter.encoder, x[None], 1, self.lifter.flip, self.lifter.device)[0, -1]
         return (out - out[:1]) * units[-1]

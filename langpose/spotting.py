@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from langpose import pose_files
 from langpose.clips import ClipsConfig
 from langpose.keypoint_files import read
-from langpose.lifting import Lifter, in_h36m, rate_of
+from langpose.lifting import SAME_RATE, Lifter, between, in_h36m, rate_of
 from langpose.people import stretches, tracks
 from langpose.storage import replacing
 from langpose.windows import covering_windows
@@ -126,11 +126,12 @@ def motions(path: str | os.PathLike[str], lifter: Lifter) -> Iterator[Motion]:
 
 
 def resampled(motion: Motion, rate_hz: float | None) -> Motion:
-    """A motion at about ``rate_hz``, by its nearest frames, where both rates are known and differ."""
-    if not rate_hz or not motion.rate_hz or abs(motion.rate_hz / rate_hz - 1) < 0.05:
+    """A motion at ``rate_hz`` by straight lines, where both rates are known and differ; frames are the nearest ones."""
+    if not rate_hz or not motion.rate_hz or abs(motion.rate_hz / rate_hz - 1) < SAME_RATE:
         return motion
-    rows = np.round(np.arange(0, len(motion.x) - 0.5, motion.rate_hz / rate_hz)).astype(int)
-    return replace(motion, frames=motion.frames[rows], x=motion.x[rows])
+    places = np.arange(0, len(motion.x) - 0.5, motion.rate_hz / rate_hz)
+    nearest = np.round(places).astype(int)
+    return replace(motion, frames=motion.frames[nearest], x=between(motion.x, places, hide=True))
 
 
 def _has_a_file_a_frame(folder: Path) -> bool:

@@ -64,7 +64,8 @@ def test_lift_with_the_model_that_is_here(tmp_path, capsys):
     assert [p.person for p in people] == [1, 2] and [len(p.frames) for p in people] == [60, 60]
     assert people[0].filled.nonzero()[0].tolist() == [20, 21]
     assert facts["unit"] == "px" and facts["input_skeleton"] == "halpe26" and facts["format"] == "AlphaPose"
-    assert any("frames a second are not in the file" in note for note in facts["notes"])
+    assert any("frames a second are not in the file: 30 is assumed" in note for note in facts["notes"])
+    assert any("30 frames a second are brought to the model's 50" in note for note in facts["notes"])
     heights = [np.ptp(p.joints[..., 1], axis=1).mean() for p in people]
     assert 0.8 < heights[0] / heights[1] < 1.25 and 250 < heights[0] < 600, "a body of about 385 px"
 
@@ -94,7 +95,7 @@ def test_stream_reads_and_writes_lines(tmp_path):
     points = np.ones((5, 17, 3))
     points[..., :2] = walking(5, 25.0)[..., :2] / 4 + 500
     lines = "".join(json.dumps({"frame": 3 * i, "keypoints": pose.tolist()}) + "\n" for i, pose in enumerate(points))
-    command = [sys.executable, "-m", "langpose.cli", "lift", "-", "--stream", "--skeleton", "h36m17"]
+    command = [sys.executable, "-m", "langpose.cli", "lift", "-", "--stream", "--skeleton", "h36m17", "--fps", "25"]
     done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     told = [json.loads(line) for line in done.stdout.splitlines()]
