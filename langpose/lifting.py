@@ -343,7 +343,7 @@ def at_rate(
 ) -> np.ndarray:
     """Rows of stretches of ``lengths``, looked at ``ratio`` rows apart: (F, 17, 3) → (sum of ``counts``, 17, 3).
 
-    ``hide``: x is input, and a joint is seen between two rows where it is in both.
+    ``hide``: x is input, and a joint that one of two rows does not see is, between them, as in the nearer one.
     """
     result = spool.zeros((sum(counts), *x.shape[1:]))
     starts, firsts = (np.cumsum([0, *numbers]).tolist() for numbers in (lengths, counts))
@@ -362,9 +362,10 @@ def between(rows: np.ndarray, places: np.ndarray, hide: bool) -> np.ndarray:
     share = (places - before).astype(np.float32)[:, None, None]
     a, b = rows[before], rows[np.minimum(before + 1, len(rows) - 1)]
     line = a + (b - a) * share
-    if hide:
-        line[(a[..., 2] <= 0) | ((b[..., 2] <= 0) & (share[..., 0] > 0))] = 0
-    return line
+    if not hide:
+        return line
+    both = (a[..., 2:] > 0) & (b[..., 2:] > 0)
+    return np.where(both, line, np.where(share > 0.5, b, a))
 
 
 def in_h36m(skeleton: Skeleton, keypoints: np.ndarray) -> np.ndarray:
