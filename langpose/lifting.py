@@ -9,7 +9,7 @@ its windows' poses, weighted by sin² (0 at a window's ends): poses change no fa
 input repeats its last frame. Windows of several people go through the model together. Where both are known, motion is
 brought to the frames a second that the model was trained on, by straight lines, and its poses back: to a model of 50 Hz
 10 frames a second look five times as fast (on profile cmu's test recordings, P1 at 25, 10 and 2 frames a second: 65.3,
-77.2 and 121.5 mm as they are, 64.4, 64.5 and 65.6 so; 64.4 at 50).
+77.2 and 121.5 mm as they are, 64.4, 64.4 and 65.6 so; 64.4 at 50).
 
 Frames: the camera's, x right, y down, z away from it. Units: a model fine-tuned on Human3.6M predicts in image units,
 depth too: pixels of the input image at the root's distance (what MotionBERT calls the 2.5D factor is the mm a pixel
