@@ -58,8 +58,7 @@ def read(
     place = Path(path)
     if not place.exists():
         raise FileNotFoundError(f"{place}: no such file or folder")
-    if image_size is not None and min(image_size) < 1:
-        raise ValueError(f"image size {image_size[0]} x {image_size[1]}; expected width and height in pixels")
+    check_size(image_size)
     if place.is_dir():
         found = _tried(place, _folder, place, image_size)
     elif place.suffix.lower() in VIDEOS:
@@ -80,6 +79,12 @@ def read(
             raise ValueError(f"{place}: expected {', '.join(kinds)} or a folder with a file a frame")
         found = _tried(place, kind, place)
     return _checked(found, place, skeleton, image_size)
+
+
+def check_size(image_size: tuple[int, int] | None) -> None:
+    """Raises ``ValueError`` for what can be no width and height in pixels."""
+    if image_size is not None and min(image_size) < 1:
+        raise ValueError(f"image size {image_size[0]} x {image_size[1]}; expected width and height in pixels")
 
 
 @dataclass

@@ -31,7 +31,7 @@ from langpose import spool
 from langpose.devices import pick_device
 from langpose.evaluation import predict
 from langpose.joint_maps import Skeleton, named
-from langpose.keypoint_files import Detections
+from langpose.keypoint_files import Detections, check_size
 from langpose.lifting_sets import MPI_MM_PER_UNIT
 from langpose.people import Track, extent, stretches, tracks
 from langpose.skeleton import JOINTS
@@ -230,6 +230,7 @@ class Lifter:
         self, points: np.ndarray, lengths: Sequence[int], image_size: tuple[int, int] | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Model input of (F, 17, 3) pixels in stretches of ``lengths``, and (F,) the unit that its output has."""
+        check_size(image_size)
         x, units = spool.zeros(points.shape), np.empty(len(points), np.float32)
         if self.framing == "image" and image_size is None:
             raise ValueError("framing 'image' needs the image's size; give it, or use framing 'person'")
@@ -393,8 +394,6 @@ class Stream:
     REMEMBERED = 10
 
     def __init__(self, lifter: Lifter, skeleton: str, image_size: tuple[int, int] | None, ratio: float = 1.0) -> None:
-        if image_size is not None and min(image_size) < 1:
-            raise ValueError(f"image size {image_size[0]} x {image_size[1]}; expected width and height in pixels")
         self.lifter, self.skeleton, self.image_size = lifter, named(skeleton), image_size
         self.ratio, self.most = ratio, math.ceil(self.REMEMBERED * lifter.clip_len * max(1.0, ratio))
         self.past = np.empty((0, 17, 3), np.float32)

@@ -414,6 +414,16 @@ def test_a_stream_looks_at_the_past_as_often_as_the_model_knows_it():
     np.testing.assert_allclose(poses, expected, atol=2e-3)
 
 
+def test_a_size_that_is_none_is_told():
+    lifter = Lifter(small())
+    for lift in (
+        lambda: lifter(seen(5), image_size=(0, 5)),
+        lambda: lifter.stream(image_size=(5, -1)).push(seen(1)[0]),
+    ):
+        with pytest.raises(ValueError, match="expected width and height in pixels"):
+            lift()
+
+
 def test_a_rate_that_is_none_is_told():
     with pytest.raises(ValueError, match="rate_hz is 0; expected frames a second"):
         Lifter(small())(seen(5), rate_hz=0)
