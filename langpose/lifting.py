@@ -127,6 +127,11 @@ def rate_of(model: Any) -> float | None:
     return None if told is None else float(told)
 
 
+def same_rate(rate_hz: float, known_hz: float) -> bool:
+    """Whether motion at one rate passes for motion at the other."""
+    return abs(rate_hz / known_hz - 1) < SAME_RATE
+
+
 class Lifter:
     """A model that lifts keypoints. ``model`` is a `LangPose`, or anything with such a ``config`` and ``pose_encoder``.
 
@@ -221,10 +226,9 @@ class Lifter:
 
         1 where a rate is not known, or both are the same.
         """
-        if rate_hz is None or self.rate_hz is None:
+        if rate_hz is None or self.rate_hz is None or same_rate(rate_hz / step, self.rate_hz):
             return 1.0
-        ratio = max(rate_hz / step / self.rate_hz, 1 / SLOWEST)
-        return 1.0 if abs(ratio - 1) < SAME_RATE else ratio
+        return max(rate_hz / step / self.rate_hz, 1 / SLOWEST)
 
     def framed(
         self, points: np.ndarray, lengths: Sequence[int], image_size: tuple[int, int] | None

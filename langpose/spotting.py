@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from langpose import pose_files
 from langpose.clips import ClipsConfig
 from langpose.keypoint_files import read
-from langpose.lifting import SAME_RATE, Lifter, between, in_h36m, rate_of
+from langpose.lifting import Lifter, between, in_h36m, rate_of, same_rate
 from langpose.people import stretches, tracks
 from langpose.storage import replacing
 from langpose.windows import covering_windows
@@ -127,7 +127,7 @@ def motions(path: str | os.PathLike[str], lifter: Lifter) -> Iterator[Motion]:
 
 def resampled(motion: Motion, rate_hz: float | None) -> Motion:
     """A motion at ``rate_hz`` by straight lines, where both rates are known and differ; frames are the nearest ones."""
-    if not rate_hz or not motion.rate_hz or abs(motion.rate_hz / rate_hz - 1) < SAME_RATE:
+    if not rate_hz or not motion.rate_hz or same_rate(motion.rate_hz, rate_hz):
         return motion
     places = np.arange(0, len(motion.x) - 0.5, motion.rate_hz / rate_hz)
     nearest = np.round(places).astype(int)
