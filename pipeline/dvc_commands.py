@@ -1,6 +1,7 @@
 """DVC as the pipeline calls it: its output line by line, its errors told apart, ended when we are."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -210,25 +211,37 @@ LOCK = Path("dvc.lock")
 
 
 def lock(root: Path = Path()) -> dict[str, dict[str, Any]]:
-    """The stages of every dvc.lock, by DVC's address."""
+    """The stages of every dvc.lock, by DVC's address, as they are between two DVC commands."""
+    with _between_commands(root):
+        paths = [root / LOCK, *sorted((root / "data").glob("*/dvc.lock"))]
+        texts = {path.relative_to(root): path.read_text(encoding="utf-8") for path in paths if path.exists()}
     found: dict[str, dict[str, Any]] = {}
-    for path in [root / LOCK, *sorted((root / "data").glob("*/dvc.lock"))]:
-        if path.exists():
-            relative = path.relative_to(root)
-            prefix = "" if relative.parent == Path() else f"{relative.parent.as_posix()}/dvc.yaml:"
-            found |= {prefix + name: entry for name, entry in _read(path)["stages"].items()}
+    for path, text in texts.items():
+        prefix = "" if path.parent == Path() else f"{path.parent.as_posix()}/dvc.yaml:"
+        found |= {prefix + name: entry for name, entry in (_parsed(text).get("stages") or {}).items()}
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+@contextlib.contextmanager
+def _between_commands(root: Path) -> Iterator[None]:
+    """No DVC command writes dvc.lock meanwhile: it does so in place, under its own lock, which is held here."""
+    with contextlib.ExitStack() as opened:
+        temporary = root / ".dvc" / "tmp"
+        if temporary.is_dir():
+            file = opened.enter_context(open(temporary / "lock", "a"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
 
 def add_to_lock(entries: Mapping[str, Mapping[str, Any]]) -> None:
     """Make ``entries`` those of dvc.lock, so that ``dvc pull`` knows what to fetch. Raises ``ValueError``."""
     if elsewhere := [name for name in entries if ":" in name]:
         raise ValueError(f"{elsewhere} are stages of other folders' dvc.yaml; cells need those of this one alone")
-    content: dict[str, Any] = {"schema": "2.0"} | (_read(LOCK) if LOCK.exists() else {})
+    content: dict[str, Any] = {"schema": "2.0"} | (_parsed(LOCK.read_text(encoding="utf-8")) if LOCK.exists() else {})
     content["stages"] = {**(content.get("stages") or {}), **entries}
     with replacing(LOCK) as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

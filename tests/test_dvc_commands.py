@@ -1,9 +1,11 @@
 """DVC's failures are told apart, and ended with whoever called it."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -101,6 +103,29 @@ def test_what_differs_from_the_lock_is_named(place):
     Path("two.txt").chmod(0o644)
     Path("two.txt").write_text("changed")
     assert dvc_commands.differing(["one", "two"], print) == {"two"}
+
+
+def test_the_lock_is_read_between_two_dvc_commands_never_while_one_writes(place):
+    dvc_commands.run(["repro"], lambda line: None)
+    whole = Path("dvc.lock").read_text()
+    with open(".dvc/tmp/lock", "a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as a DVC command does, which then writes in place
+        Path("dvc.lock").write_text(whole[: len(whole) // 2])
+        found = []
+        reader = threading.Thread(target=lambda: found.append(dvc_commands.lock()))
+        reader.start()
+        time.sleep(0.3)
+        assert not found
+        Path("dvc.lock").write_text(whole)
+    reader.join(10)
+    assert set(found[0]) == {"one", "two"}
+
+
+def test_dvc_itself_takes_that_lock(place):
+    with open(".dvc/tmp/lock", "a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(AwayError, match="another DVC command works in this checkout"):
+            dvc_commands.run(["repro"], lambda line: None)
 
 
 def test_entries_of_elsewhere_let_dvc_pull_what_they_made(place, tmp_path):
