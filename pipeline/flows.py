@@ -12,20 +12,19 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import flow, get_client, get_run_logger
 from prefect.artifacts import (
+    acreate_link_artifact,
+    acreate_markdown_artifact,
     acreate_progress_artifact,
     acreate_table_artifact,
     aupdate_progress_artifact,
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
 )
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.client.schemas.objects import StateType
@@ -36,13 +35,14 @@ from pipeline import dvc_commands, graph, layout, prefect_cells, scheduler, work
 from pipeline.dvc_commands import ChangedError, Log, PreemptedError, RefusedError
 from pipeline.graph import Graph
 from pipeline.grid import Grid
-from pipeline.prefect_cells import PREEMPTED, TROUBLE, PrefectCells, to_rows
-from pipeline.scheduler import Progress, State
+from pipeline.prefect_cells import FAILED, PREEMPTED, TROUBLE, PrefectCells, to_rows, until_answered
+from pipeline.scheduler import Progress, State, UnreachableError
 
 TABLE_EVERY_S = 10.0
 """How often the live table is written at most."""
 HOLD_S = 20.0
 """How long a worker that is in trouble waits before it takes another cell, so that it does not take them all."""
+T = TypeVar("T")
 PATIENCE = 60
 """Tries of the submitter's own DVC commands, a minute apart at most: a remote may be away for an hour."""
 
@@ -57,11 +57,14 @@ def cell(job: dict[str, Any]) -> PrefectState[Any]:
             said = _run(one, log)
             if said["end"] == worker.DONE:
                 told = {name: said[name] for name in ("machine", "seconds", "ran", "scores", "run", "entry")}
-                create_table_artifact(to_rows(told), _key("cell", one.cell), f"What became of {one.cell}")
+                rows, title = to_rows(told), f"What became of {one.cell}"
+                _until_answered(lambda: acreate_table_artifact(rows, _key("cell", one.cell), title))
         except workspace.UnfitError as error:
             said = {"end": worker.TROUBLE, "message": str(error)}
-        except (OSError, RuntimeError) as error:  # Prefect's and httpx's among them: done or not, it can be restored
+        except (OSError, RuntimeError, UnreachableError) as error:  # Prefect's too: done or not, it can be restored
             said = {"end": worker.TROUBLE, "message": repr(error)}
+        except Exception as error:
+            said = {"end": worker.FAILED, "message": repr(error)}
         if said["end"] == worker.TROUBLE:
             log(f"{said['message']}; this worker waits {HOLD_S:.0f} s")
             time.sleep(HOLD_S)
@@ -71,7 +74,12 @@ def cell(job: dict[str, Any]) -> PrefectState[Any]:
     message = f"{here}: {said['message']}"
     if said["end"] == worker.PREEMPTED:
         return PrefectState(type=StateType.CRASHED, name=PREEMPTED, message=message)
-    return Failed(name=TROUBLE, message=message) if said["end"] == worker.TROUBLE else Failed(message=message)
+    return Failed(name=TROUBLE if said["end"] == worker.TROUBLE else FAILED, message=message)
+
+
+def _until_answered(call: Callable[[], Awaitable[T]]) -> T:
+    """`prefect_cells.until_answered`, for those who can wait."""
+    return asyncio.run(prefect_cells.until_answered(call))
 
 
 def _run(job: worker.Job, log: Log) -> dict[str, Any]:
@@ -97,6 +105,8 @@ def _run(job: worker.Job, log: Log) -> dict[str, Any]:
         command = [sys.executable, "-m", "pipeline.worker", str(folder / "job.json"), str(folder / "result.json")]
         environment = {"PYTHONPATH": str(Path.cwd()), "LANGPOSE_OWNER": str(os.getpid())}
         code = dvc_commands.stream(command, log, environment, keep)
+        if job.checkout is None:
+            workspace.leave(log)
         if (folder / "result.json").exists():
             said: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
             return said
@@ -106,12 +116,10 @@ def _run(job: worker.Job, log: Log) -> dict[str, Any]:
 
 def _cancel_waiting(flow: Any, flow_run: Any, state: Any) -> None:
     """Of a grid that is cancelled by hand, cells that nobody has begun are not begun any more."""
-    parameters = {name: value for name, value in flow_run.parameters.items() if value is not None}
-    os.chdir(os.environ.get("LANGPOSE_CHECKOUT", "."))  # the worker calls this, wherever it is
 
     async def cancel() -> None:
         async with get_client() as client:
-            await prefect_cells.cancel_waiting(client, _grid_key(Grid.of(**parameters), workspace.commit()))
+            await prefect_cells.cancel_waiting(client, flow_run.id, flow.name)
 
     asyncio.run(cancel())
 
@@ -134,17 +142,22 @@ def ablations(
         overrides: parameters in place of the profile's, as "pretrain.training.epochs=10".
     """
     log = get_run_logger().info
-    grid = Grid.of(profile, variants, datasets, seeds, overrides or [])
-    key = _grid_key(grid, workspace.commit())
-    with workspace.begun(key) as alone:
+
+    def asked() -> tuple[Grid, str]:
+        grid = Grid.of(profile, variants, datasets, seeds, overrides or [])
+        return grid, _grid_key(grid, workspace.commit())
+
+    with workspace.begun(lambda: asked()[1]) as alone:
+        grid, key = asked()
         place = f"{platform.node()}:{Path.cwd()}"
-        if gone := prefect_cells.begun_at(place, flow_run.id, "ablations", alone):
+        if gone := prefect_cells.begun_at(place, key, flow_run.id, "ablations", alone):
             log(f"{len(gone)} runs that were begun here are gone; what they handed out is taken up")
         return _ablations(grid, key, log)
 
 
 def _grid_key(grid: Grid, commit: str) -> str:
-    return sha256(f"{grid.id} {commit}".encode()).hexdigest()[:16]
+    """The same for those who ask for the same; overrides count as such, since they stand in the profile meanwhile."""
+    return sha256(f"{grid.id} {list(grid.overrides)} {commit}".encode()).hexdigest()[:16]
 
 
 def _ablations(grid: Grid, key: str, log: Log) -> PrefectState[Any]:
@@ -160,23 +173,29 @@ def _ablations(grid: Grid, key: str, log: Log) -> PrefectState[Any]:
     prepare(stages, grid.profile, shared, log)
     ended: dict[str, Progress] = {}
     tracking.begin(grid, log)
-    for again in (False, True):
+    for times in range(3):
         began = datetime.now(UTC)
         missing = restore(cells, stages, shared, log)
         log(f"{len(cells) - len(missing)} of {len(cells)} cells are in the cache")
         if not missing:
             break
-        if again:
-            log(f"cells were done, yet their results are not in the cache; once more: {', '.join(missing)}")
-        ended |= asyncio.run(hand_out(missing, cells, grid, commit, key, shared, began))
+        absent = f"done, yet their results are not in the cache: {', '.join(missing)}"
+        if times == 2:
+            return Failed(message=f"cells were twice {absent}; do all workers push to the same DVC remote?")
+        if times == 1:
+            log(f"cells were {absent}; once more")
+        with prefect_cells.at_once():
+            ended |= asyncio.run(hand_out(missing, cells, grid, commit, key, shared, began))
         if wrong := {name: one for name, one in ended.items() if one.state is not State.DONE}:
             told = "; ".join(f"{name} {one.state}: {one.message}" for name, one in wrong.items())
             message = f"{len(wrong)} of {len(cells)} cells are not done; the others are kept. {told}"
             return Failed(message=message[:4000])
     finish(stages, cells, grid.profile, shared, log)
     show_report(grid, log)
-    if address := tracking.sync_grid(grid, log):
-        create_link_artifact(address, "the grid's models side by side in MLflow", _key("mlflow", grid.profile))
+    machines = {name: one.facts["machine"] for name, one in ended.items() if one.facts.get("ran")}
+    if address := tracking.sync_grid(grid, log, machines):
+        title, place = "the grid's models side by side in MLflow", _key("mlflow", grid.profile)
+        _until_answered(lambda: acreate_link_artifact(address, title, place))
     ran = sum(bool(one.facts.get("ran")) for one in ended.values())
     return Completed(message=f"{len(cells)} cells, {ran} of them run")
 
@@ -187,8 +206,8 @@ def reproduce(profile: str = "demo") -> PrefectState[Any]:
     from pipeline import tracking
 
     log = get_run_logger().info
-    grid = Grid.of(profile)
-    with workspace.begun(_grid_key(grid, workspace.commit())):
+    with workspace.begun(lambda: _grid_key(Grid.of(profile), workspace.commit())):
+        grid = Grid.of(profile)
         shared = dvc_commands.has_remote()
         workspace.offer(grid, shared)
         every = [stage.command for stage in graph.read().values()]
@@ -257,8 +276,9 @@ async def hand_out(
     table = LiveTable(grid, cells, missing)
     checkout = None if shared else str(Path.cwd())
     async with get_client() as client:
+        deployment = await until_answered(lambda: prefect_cells.deployment_id(client))
         backend = PrefectCells(
-            client, await prefect_cells.deployment_id(client), key,
+            client, deployment, key,
             lambda cell: worker.job(cell, commit, grid, made, checkout, platform.node()), [f"profile:{grid.profile}"],
         )  # fmt: skip
 
@@ -279,7 +299,8 @@ async def hand_out(
             table.changed(progress)
 
         try:
-            return await scheduler.run(missing, Watched(), await backend.earlier(began), changed)
+            earlier = await until_answered(lambda: backend.earlier(began))
+            return await scheduler.run(missing, Watched(), earlier, changed)
         finally:
             await table.write(now=True)
 
@@ -323,9 +344,10 @@ class LiveTable:
                 self.progress = await acreate_progress_artifact(share, f"{self.key}-progress", self.title)
             else:
                 await aupdate_progress_artifact(self.progress, share)
+            self.stale = False
         except Exception as error:  # whatever ails the table, cells go on
             get_run_logger().warning("the live table was not written: %r", error)
-        self.written, self.stale = time.monotonic(), False
+        self.written = time.monotonic()
 
 
 def finish(stages: Graph, cells: Graph, profile: str, shared: bool, log: Log) -> None:
@@ -349,7 +371,8 @@ def show_report(grid: Grid, log: Log) -> None:
     """The profile's tables as a markdown artifact."""
     folder = layout.report(grid.profile)
     tables = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("table?.md"))]
-    create_markdown_artifact("\n\n".join(tables), _key("tables", grid.profile), f"Tables of grid {grid.id}")
+    text, title = "\n\n".join(tables), f"Tables of grid {grid.id}"
+    _until_answered(lambda: acreate_markdown_artifact(text, _key("tables", grid.profile), title))
     log(f"report: {(folder / 'index.html').resolve()}")
 
 

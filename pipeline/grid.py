@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +68,25 @@ class Grid:
         said = {"profile": self.profile, **values, "axes": asdict(self.axes)}
         return sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
+    def profile_text(self) -> str:
+        """The profile's file with the overrides in their places; comments stay."""
+        text, written = YAML(), StringIO()
+        values = text.load(self._file.read_text(encoding="utf-8"))
+        _set(values, [_parse(one) for one in self.overrides])
+        text.dump(values, written)
+        return written.getvalue()
+
     def write(self) -> None:
         """Make this folder's params.yaml and profile those of the grid. Raises ``ValueError`` for an unknown name."""
         if self.overrides:
-            path = Path("profiles") / f"{self.profile}.yaml"
-            text = YAML()  # keeps the comments
-            values = text.load(path.read_text(encoding="utf-8"))
-            _set(values, [_parse(one) for one in self.overrides])
-            with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-                text.dump(values, file)
+            written = self.profile_text()
+            with replacing(self._file) as temporary:
+                temporary.write_text(written, encoding="utf-8")
         selection.list_alone(self.profile, self.axes)
+
+    @property
+    def _file(self) -> Path:
+        return Path("profiles") / f"{self.profile}.yaml"
 
     def to_json(self) -> dict[str, Any]:
         return {"profile": self.profile, "axes": asdict(self.axes), "overrides": list(self.overrides)}

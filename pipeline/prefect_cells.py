@@ -4,20 +4,24 @@ A cell's attempt has one key, and Prefect makes one flow run of a key: whoever h
 the run that is there. So a scheduler that died is simply begun again, and two of the same grid share their runs.
 
 A run that is at work gives a sign of life, a label that counts up. Prefect leaves a run whose machine is gone in state
-Running for ever; here, a run whose sign has not changed for `SILENCE_S` counts as lost.
+Running for ever; here, a run whose sign has not changed for `SILENCE_S`, while the server answered, counts as lost. A
+run that was given up so and is alive nevertheless sees it by its next sign, and ends.
 """
 
+import asyncio
 import json
+import os
+import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.orchestration import PrefectClient, SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
@@ -31,6 +35,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from pipeline.graph import Stage
@@ -38,18 +43,25 @@ from pipeline.scheduler import Report, State, UnreachableError
 from pipeline.worker import Job
 
 DEPLOYMENT = "cell/cell"
-TROUBLE, PREEMPTED = "Trouble", "Preempted"
-"""Names of the states that a worker ends a cell in where nothing is wrong with the cell."""
+TROUBLE, PREEMPTED, FAILED = "Trouble", "Preempted", "Cell failed"
+"""Names of the states that a worker ends a cell in: nothing is wrong with the cell, nothing is, the cell is at fault.
+
+A run that Prefect calls Failed by itself could not tell how its cell ended, and counts as one in trouble.
+"""
 ALIVE, MACHINE = "langpose.alive", "langpose.machine"
 """Labels of a run: a number that counts up, and where it runs."""
-PLACE = "langpose.begun_at"
-"""Label of a run that hands a grid out: machine and checkout."""
+PLACE, GRID = "langpose.begun_at", "langpose.grid"
+"""Labels of a run that hands a grid out: machine and checkout; the grid's key."""
 SIGN_EVERY_S = 15.0
 SILENCE_S = 90.0
 """A run at work that gives no sign for so long is lost; one that is only claimed by a worker, likewise."""
+PATIENCE_S = 3600.0
+"""How long a server that is away is waited for."""
 PAGE = 200
 """Most runs that the API gives at once."""
 
+TERMINATED = "aborted by a termination signal"
+"""What Prefect says of a run whose process got SIGTERM."""
 STATES = {
     StateType.SCHEDULED: State.QUEUED, StateType.PENDING: State.QUEUED, StateType.PAUSED: State.QUEUED,
     StateType.RUNNING: State.RUNNING, StateType.COMPLETED: State.DONE, StateType.FAILED: State.FAILED,
@@ -62,8 +74,10 @@ def report(run: FlowRun, facts: Mapping[str, Any]) -> Report:
     if run.state is None:
         return Report(State.QUEUED)
     state, message = STATES[run.state.type], run.state.message or ""
-    if run.state.type is StateType.FAILED and run.state.name == TROUBLE:
+    if run.state.type is StateType.FAILED and run.state.name != FAILED:
         state = State.TROUBLE
+    if run.state.type is StateType.CRASHED and (run.state.name == PREEMPTED or TERMINATED in message):
+        state = State.PREEMPTED
     if run.state.type is StateType.CANCELLED:
         message = "cancelled by hand"
     return Report(state, message, facts)
@@ -71,14 +85,28 @@ def report(run: FlowRun, facts: Mapping[str, Any]) -> Report:
 
 @contextmanager
 def signs_of_life(run: UUID, machine: str) -> Any:
-    """Count the label `ALIVE` of ``run`` up while inside. A server that is away is tried again; life goes on."""
+    """Count the label `ALIVE` of ``run`` up while inside. A server that is away is tried again; life goes on.
+
+    Where the run was given up meanwhile, or deleted, this process is told to end: somebody else runs the cell.
+    """
     over = Event()
+
+    def given_up(client: SyncPrefectClient) -> bool:
+        try:
+            state = client.read_flow_run(run).state
+        except ObjectNotFound:
+            return True
+        return state is not None and state.is_crashed()
 
     def give() -> None:
         number = 0
         while True:
             try:
-                with get_client(sync_client=True) as client:
+                with at_once(), get_client(sync_client=True) as client:
+                    if given_up(client):
+                        if not over.is_set():
+                            os.kill(os.getpid(), signal.SIGTERM)
+                        return
                     client.update_flow_run_labels(run, {ALIVE: number, MACHINE: machine})
             except (httpx.HTTPError, PrefectHTTPStatusError):
                 pass
@@ -107,6 +135,28 @@ async def _answering() -> AsyncIterator[None]:
         raise UnreachableError(f"Prefect's server answers {error.response.status_code}") from error
 
 
+def at_once() -> AbstractContextManager[Any]:
+    """Inside, Prefect's client does not repeat requests: who waits by themselves sees at once when it is back."""
+    return temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
+
+
+T = TypeVar("T")
+
+
+async def until_answered(call: Callable[[], Awaitable[T]]) -> T:
+    """What ``call`` returns, made again while Prefect's server is away; `UnreachableError` after `PATIENCE_S`."""
+    deadline = time.monotonic() + PATIENCE_S
+    with at_once():
+        while True:
+            try:
+                async with _answering():
+                    return await call()
+            except UnreachableError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(5.0)
+
+
 class PrefectCells:
     """The backend for one grid at one commit."""
 
@@ -117,6 +167,8 @@ class PrefectCells:
         self.tags = [f"grid:{key}", *tags]
         self.signs: dict[UUID, tuple[Any, float]] = {}
         """Run → its last sign of life, and when we first saw that one."""
+        self.heard = time.monotonic()
+        """When the server last answered."""
 
     async def submit(self, cell: Stage, attempt: int, delay_s: float) -> str:
         when = datetime.now(UTC) + timedelta(seconds=delay_s)
@@ -135,9 +187,13 @@ class PrefectCells:
         found: dict[str, Report] = {}
         waiting = [UUID(handle) for handle in handles]
         for start in range(0, len(waiting), PAGE):
-            ids = FlowRunFilter(id=FlowRunFilterId(any_=waiting[start : start + PAGE]))
+            asked = waiting[start : start + PAGE]
             async with _answering():
-                for run in await self.client.read_flow_runs(flow_run_filter=ids, limit=PAGE):
+                runs = await self.client.read_flow_runs(
+                    flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=asked)), limit=PAGE
+                )
+                self._mind_the_gap()
+                for run in runs:
                     if self._silent(run):
                         await self._give_up(run)
                         continue  # the next look sees what became of it
@@ -145,7 +201,16 @@ class PrefectCells:
                     if run.state is not None and run.state.type is StateType.COMPLETED:
                         facts |= await self._facts(run)
                     found[str(run.id)] = report(run, facts)
+            for run_id in {*asked} - {run.id for run in runs}:
+                found[str(run_id)] = Report(State.LOST, "its run is no longer on Prefect's server")
         return found
+
+    def _mind_the_gap(self) -> None:
+        """While the server was away nobody could give a sign: that time is nobody's silence."""
+        before, self.heard = self.heard, time.monotonic()
+        gap = self.heard - before
+        if gap > SIGN_EVERY_S:
+            self.signs = {run: (sign, since + gap) for run, (sign, since) in self.signs.items()}
 
     def _silent(self, run: FlowRun) -> bool:
         """Whether a run that a worker has taken has given no sign for too long, by our own clock."""
@@ -207,34 +272,49 @@ def from_rows(data: Any) -> dict[str, Any]:
     return {row["fact"]: json.loads(row["value"]) for row in rows}
 
 
-async def cancel_waiting(client: PrefectClient, key: str) -> int:
-    """Cancel the runs of a grid that no worker has taken; those under way end by themselves. How many those were."""
+async def cancel_waiting(client: PrefectClient, run: UUID, flow: str) -> int:
+    """Cancel what no worker has taken of the grid that ``run`` of ``flow`` handed out; how many cells those were.
+
+    Cells under way end by themselves. Where another run hands the same grid out, none is cancelled: it needs them.
+    """
+    key = (await client.read_flow_run(run)).labels.get(GRID)
+    if key is None or any(one.labels.get(GRID) == key for one in await client.read_flow_runs(**_running(flow, run))):
+        return 0
     waiting = FlowRunFilter(
         tags=FlowRunFilterTags(all_=[f"grid:{key}"]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
     )
-    runs = await client.read_flow_runs(flow_run_filter=waiting, limit=PAGE)
-    for run in runs:
-        await client.set_flow_run_state(run.id, Cancelled(message="its grid was cancelled"), force=True)
-    return len(runs)
+    number = 0
+    while runs := await client.read_flow_runs(flow_run_filter=waiting, limit=PAGE):
+        for one in runs:
+            await client.set_flow_run_state(one.id, Cancelled(message="its grid was cancelled"), force=True)
+        number += len(runs)
+    return number
 
 
-def begun_at(place: str, own: UUID, flow: str, alone: bool) -> list[str]:
-    """Mark the run ``own`` of ``flow`` as begun at ``place``; the names of earlier ones there, which are gone.
+def _running(flow: str, without: UUID) -> dict[str, Any]:
+    """What to ask for: runs of ``flow`` in state Running, but one."""
+    return {
+        "flow_filter": FlowFilter(name=FlowFilterName(any_=[flow])),
+        "flow_run_filter": FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
+            id=FlowRunFilterId(not_any_=[without]),
+        ),
+        "limit": PAGE,
+    }
+
+
+def begun_at(place: str, key: str, own: UUID, flow: str, alone: bool) -> list[str]:
+    """Mark the run ``own`` of ``flow`` as begun at ``place``, for grid ``key``; the names of those there that are gone.
 
     Prefect leaves a run whose process was killed in state Running for ever. Where nobody else who began one there is
     alive (``alone``), those are called Crashed.
     """
     dead = []
     with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(own, {PLACE: place})
+        client.update_flow_run_labels(own, {PLACE: place, GRID: key})
         if alone:
-            running = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
-            found = client.read_flow_runs(
-                flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
-                flow_run_filter=FlowRunFilter(state=running), limit=PAGE,
-            )  # fmt: skip
-            dead = [run for run in found if str(run.id) != str(own) and run.labels.get(PLACE) == place]
+            dead = [run for run in client.read_flow_runs(**_running(flow, own)) if run.labels.get(PLACE) == place]
         for run in dead:
             message = "its process is gone; the grid was begun again"
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)

@@ -2,7 +2,8 @@
 
 Whoever runs cells is a `Backend`. A cell that was lost with its machine, or preempted, is handed out again; one whose
 machine was in trouble too, after a while; one that failed by itself is not, and what needs it is given up. Everything
-else goes on.
+else goes on. Losses and troubles of one cell are counted, since the cell may be what kills its machines; a preempted
+one has saved itself, and may be preempted for ever.
 """
 
 import asyncio
@@ -28,14 +29,16 @@ class State(StrEnum):
     FAILED = "failed"
     """By itself: the same again would fail again."""
     LOST = "lost"
-    """With its machine, or preempted: nothing is wrong with it."""
+    """With its machine."""
+    PREEMPTED = "preempted"
+    """Told to end, and saved."""
     TROUBLE = "trouble"
     """Its machine could not run it: a full disk, a remote out of reach."""
     BLOCKED = "blocked"
     """Something that it needs has failed."""
 
 
-ENDED = (State.DONE, State.FAILED, State.LOST, State.TROUBLE)
+ENDED = (State.DONE, State.FAILED, State.LOST, State.PREEMPTED, State.TROUBLE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Patience:
 
     lost: int = 20
     lost_delay_s: float = 15.0
-    """Before the third attempt (the second is made at once), doubled before each further one."""
+    """Before the third attempt (the second is made at once), doubled before each further one; not if preempted."""
     trouble: int = 20
     trouble_delay_s: float = 30.0
     """Before the second attempt, doubled before each further one."""
@@ -96,6 +99,8 @@ class Patience:
         """Before a cell is handed out again that has ended in ``state`` so many times."""
         if state is State.LOST and times > 1:
             return min(self.longest_delay_s, self.lost_delay_s * 2 ** (times - 2))
+        if state is State.PREEMPTED and times > 1:
+            return self.lost_delay_s
         if state is State.TROUBLE:
             return min(self.longest_delay_s, self.trouble_delay_s * 2 ** (times - 1))
         return 0.0
@@ -153,7 +158,7 @@ async def run(
         key = (name, report.state)
         again[key] = again.get(key, 0) + 1
         allowed = {State.LOST: patience.lost, State.TROUBLE: patience.trouble}.get(report.state, 0)
-        if again[key] <= allowed:
+        if report.state is State.PREEMPTED or again[key] <= allowed:
             progress.attempt += 1
             ready.append(name)
         else:

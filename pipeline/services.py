@@ -11,7 +11,6 @@ run cells have clones of their own (work/workers/) and share through it. Process
 """
 
 import argparse
-import configparser
 import contextlib
 import ipaddress
 import json
@@ -43,8 +42,12 @@ QUIET = {
     "DVC_NO_ANALYTICS": "true", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }  # fmt: skip
 """No program that we start reports home; MLflow loads no pickles."""
-WORKER = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore"}
-"""What a worker is started with: new runs are seen within two seconds."""
+WORKER = {
+    "PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_CLIENT_MAX_RETRIES": "8",
+}  # fmt: skip
+"""What a worker is started with: new runs are seen within two seconds, and a request to a server that is away is made
+again for 1 + 2 + … + 256 s. Prefect's worker ends after twelve requests without an answer: after more than an hour."""
 LIGHT = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """MLflow's server without its own job queues, which nothing here uses."""
 SAVE_S = 60.0
@@ -189,21 +192,18 @@ def of_checkout(folder: Path) -> dict[str, str]:
 
 def own_clone(index: int) -> Path:
     """A clone of this checkout for a worker, with its DVC settings: work/workers/INDEX."""
+    from dvc.config import Config, merge
+
     folder = (Path("work") / "workers" / str(index)).resolve()
     if not folder.exists():
         subprocess.run(["git", "clone", "--quiet", str(Path.cwd()), str(folder)], check=True)
-    settings = Path(".dvc") / "config.local"
-    if settings.exists():
-        ours = configparser.ConfigParser()
-        ours.read(settings)
-        for name in ours.sections():  # DVC takes paths from the settings' own folder
-            url = ours[name].get("url", "")
-            if url and "://" not in url:
-                ours[name]["url"] = os.path.normpath(Path(".dvc").resolve() / url)
-        theirs = folder / settings
-        theirs.touch(mode=0o600)
-        with theirs.open("w") as file:
-            ours.write(file)
+    local = folder / ".dvc" / "config.local"
+    local.unlink(missing_ok=True)
+    local.touch(mode=0o600)
+    ours = Config(".dvc", validate=False)
+    with Config(str(folder / ".dvc"), validate=False).edit("local") as theirs:
+        for level in ("repo", "local"):  # the committed settings too: their paths are relative to their own folder
+            merge(theirs, ours.load_one(level))
     return folder
 
 

@@ -343,7 +343,7 @@ def log_cell(job: Job, result: Result, log: Log) -> str:
         stages, entries = graph.read(), dvc_commands.lock()
         stage = stages[job.cell]
         tracker = Tracker.open(job.grid, job.commit)
-        tracker.log(stage, result.entry, entries, stages, result.machine)
+        tracker.log(stage, result.entry, entries, stages, result.machine if result.ran else "")
         run_id = tracker.child(child_name(stage), stage.kind, result_of(result.entry)).info.run_id
         return address(tracker.experiment, run_id)
     return ""
@@ -369,19 +369,23 @@ def _page(place: str) -> str:
     return f"{without_password(uri).rstrip('/')}/#/{place}" if uri.startswith(("http://", "https://")) else ""
 
 
-def sync_grid(grid: Grid, log: Log) -> str:
-    """Log every cell of ``grid`` that lies here and MLflow lacks; where MLflow compares its models, or ""."""
+def sync_grid(grid: Grid, log: Log, machines: Mapping[str, str] | None = None) -> str:
+    """Log every cell of ``grid`` that lies here and MLflow lacks; where MLflow compares its models, or "".
+
+    ``machines``: cell → where it ran, of those that have just run.
+    """
     if not configured():
         return ""
     with _forgiving(log, "`python -m pipeline.tracking sync` adds it later"):
         commit = workspace.described()
-        log(f"MLflow: {sync(grid, commit)} results added")
+        log(f"MLflow: {sync(grid, commit, machines=machines or {})} results added")
         return comparison(Tracker.open(grid, commit))
     return ""
 
 
-def sync(grid: Grid, commit: str, uri: str | None = None) -> int:
-    """Log what the cache holds of a grid and MLflow lacks; how many results that were."""
+def sync(grid: Grid, commit: str, uri: str | None = None, machines: Mapping[str, str] | None = None) -> int:
+    """Log what the cache holds of a grid and MLflow lacks; how many results that were. ``machines``: cell → where."""
+    ran_on = machines or {}
     stages, entries = graph.read(), dvc_commands.lock()
     tracker, added = Tracker.open(grid, commit, uri), 0
     here = {
@@ -390,7 +394,9 @@ def sync(grid: Grid, commit: str, uri: str | None = None) -> int:
         if name in entries and all(Path(path).exists() for path in dvc_commands.outputs(entries[name]))
     }
     # where a later stage of a child was made anew, the new child lacks the earlier ones until the next round
-    while new := sum(tracker.log(stage, entries[name], entries, stages) for name, stage in here.items()):
+    while new := sum(
+        tracker.log(stage, entries[name], entries, stages, ran_on.get(name, "")) for name, stage in here.items()
+    ):
         added += new
     registry.choose_best(tracker.client, grid.profile)
     tracker.finish()

@@ -1,8 +1,8 @@
 """A checkout that belongs to a worker: at the exact commit, with a grid's parameters, and nothing else changed.
 
 A job changes files that git tracks (params.yaml, a profile, dvc.lock), and may be killed at any time. It therefore says
-first, in ``.git/``, that it is under way: what it may have changed is then restored by the next one. Any other change
-is somebody's work, and is refused.
+first, in ``.git/``, that it is under way: what it has changed is restored at its end, or by the next one where it was
+killed. Any other change is somebody's work, and is refused.
 """
 
 import fcntl
@@ -24,6 +24,8 @@ JOB = GIT / "langpose-job.json"
 """Says which job is under way here, or was killed."""
 HELD = GIT / "langpose-held.lock"
 BEGUN = GIT / "langpose-grid.lock"
+OVERRIDES = GIT / "langpose-overrides.json"
+"""Which profile a grid that was begun here has written its overrides into, and what it wrote."""
 
 
 class UnfitError(Exception):
@@ -78,29 +80,49 @@ def held(log: Callable[[str], None], seconds: float = 600.0) -> Iterator[int]:
 
 
 @contextmanager
-def begun(key: str) -> Iterator[bool]:
-    """Hand out the grid ``key`` from this checkout; the same one several times, no other. Raises `UnfitError`.
+def begun(key_of: Callable[[], str]) -> Iterator[bool]:
+    """Hand out the grid of key ``key_of()`` from this checkout; the same one several times, no other.
 
-    Yields whether nobody else who hands a grid out from here is alive.
+    ``key_of`` is called when the overrides of an earlier grid are no longer in its profile. Yields whether nobody else
+    who hands a grid out from here is alive. Raises `UnfitError`.
     """
     with open(BEGUN, "a+") as file:
         alone = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.truncate(0)
-            file.write(key)
-            file.flush()
-            fcntl.flock(file, fcntl.LOCK_SH)
         except BlockingIOError:
+            alone = False
+            fcntl.flock(file, fcntl.LOCK_SH)  # whoever begins just now has then said what
             file.seek(0)
-            if (other := file.read()) != key:
+            if (other := file.read()) != key_of():
                 raise UnfitError(
                     f"another grid ({other}) is handed out from {Path.cwd()}, whose parameters it needs; wait for its "
                     "end, or begin this one from another clone"
                 ) from None
+        else:
+            _undo_overrides()
+            key = key_of()
+            file.truncate(0)
+            file.write(key)
+            file.flush()
             fcntl.flock(file, fcntl.LOCK_SH)
-            alone = False
         yield alone
+
+
+def _written_overrides() -> tuple[str, str]:
+    """The profile that overrides were written into, and its content then; empty where none were."""
+    if not OVERRIDES.exists():
+        return "", ""
+    said = json.loads(OVERRIDES.read_text(encoding="utf-8"))
+    return said["path"], said["text"]
+
+
+def _undo_overrides() -> None:
+    """Make the profile that an earlier grid has written its overrides into the commit's; not where it changed since."""
+    path, text = _written_overrides()
+    if path and Path(path).exists() and Path(path).read_text(encoding="utf-8") == text:
+        git("checkout", "--quiet", "--", path)
+    OVERRIDES.unlink(missing_ok=True)
 
 
 def _of_a_job(path: str) -> bool:
@@ -123,8 +145,9 @@ def _say(wanted: str, grid: Grid, switching: bool = False) -> None:
 def restore() -> None:
     """Undo what a job has changed that was under way here. Raises `UnfitError` where anything else has changed."""
     before = _job()
-    if before.get("switching"):  # killed within git checkout: all that differs is git's own doing
+    if before:  # a job that was killed within a git command left its lock
         (GIT / "index.lock").unlink(missing_ok=True)
+    if before.get("switching"):  # killed within git checkout: all that differs is git's own doing
         git("checkout", "--quiet", "--force", "--detach", before["commit"])
     changed = changes()
     mine = [path for path in changed if _of_a_job(path)] if before else []
@@ -138,6 +161,14 @@ def restore() -> None:
     if mine:
         git("clean", "--quiet", "--force", "--", "reports", "profiles")
     JOB.unlink(missing_ok=True)
+
+
+def leave(log: Callable[[str], None]) -> None:
+    """Restore what the job that is over has changed; what is somebody's is told by the next one."""
+    try:
+        restore()
+    except UnfitError as error:
+        log(str(error))
 
 
 def prepare(wanted: str, grid: Grid) -> None:
@@ -168,16 +199,15 @@ def origin() -> str:
 
 
 def offer(grid: Grid, shared: bool) -> str:
-    """Make this checkout the one that ``grid`` is begun from: its parameters; returns the commit.
+    """Make this checkout the one that ``grid`` is begun from (see `begun`): its parameters; returns the commit.
 
     With ``shared``, workers get the commit alone: what is in none (but results, and what an earlier grid wrote) is
     refused with `UnfitError`. A profile that somebody has changed is never overwritten by overrides.
     """
-    before = _job()
     profile = f"profiles/{grid.profile}.yaml"
-    if before.get("overrides") and before["wrote"] == Path(before["profile_file"]).read_text(encoding="utf-8"):
-        git("checkout", "--quiet", "--", before["profile_file"])
     mine = [path for path in changes() if not _of_a_job(path) or path.startswith("profiles/")]
+    if _written_overrides() == (profile, Path(profile).read_text(encoding="utf-8")):
+        mine = [path for path in mine if path != profile]  # the same grid is under way from here
     if shared and mine:
         raise UnfitError(
             f"{Path.cwd()} has changes that are in no commit ({_some(mine)}); workers would not see them: commit and "
@@ -185,11 +215,11 @@ def offer(grid: Grid, shared: bool) -> str:
         )
     if grid.overrides and profile in mine:
         raise UnfitError(f"{profile} has changes that are in no commit; commit them before overrides are written there")
+    if grid.overrides:
+        with replacing(OVERRIDES) as temporary:
+            said = {"path": profile, "text": grid.profile_text()}
+            temporary.write_text(json.dumps(said) + "\n", encoding="utf-8")
     grid.write()
-    written = Path(profile).read_text(encoding="utf-8") if grid.overrides else ""
-    with replacing(JOB) as temporary:
-        said = {"commit": commit(), "profile_file": profile, "wrote": written, **grid.to_json()}
-        temporary.write_text(json.dumps(said) + "\n", encoding="utf-8")
     return commit()
 
 

@@ -48,6 +48,18 @@ def test_overrides_are_written_into_the_profile_and_its_comments_stay():
     assert Path("profiles/demo.yaml").read_text().count("#") == before.count("#")
 
 
+def test_a_grid_is_the_same_to_whoever_asks_for_the_same_whatever_another_one_has_written():
+    pytest.importorskip("prefect")
+    from pipeline.flows import _grid_key
+
+    def key(*overrides):
+        return _grid_key(Grid.of("demo", overrides=overrides), "0" * 40)
+
+    plain, narrow = key(), key("pretrain.gamma=1.5")
+    Grid.of("demo", overrides=["pretrain.gamma=1.5"]).write()  # that grid is under way in this folder
+    assert key("pretrain.gamma=1.5") == narrow and plain != key() != narrow
+
+
 def test_its_name_is_a_hash_of_profile_axes_and_parameters():
     same = Grid.of("demo").id
     assert Grid.of("demo").id == same

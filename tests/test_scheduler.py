@@ -108,6 +108,12 @@ def test_a_lost_cell_is_run_again_at_once_and_one_in_trouble_after_a_while_that_
     assert [trouble.delays[f"base/{n}"] for n in range(4)] == [0.0, 30.0, 60.0, 120.0]
 
 
+def test_a_preempted_cell_goes_on_for_as_long_as_it_is_preempted():
+    workers = Workers(script={f"base/{n}": State.PREEMPTED for n in range(100)})
+    assert set(ends(asyncio.run(run(grid(), workers, patience=QUICK))).values()) == {State.DONE}
+    assert [workers.delays[f"base/{n}"] for n in (0, 1, 2, 3, 100)] == [0.0, 0.0, 15.0, 15.0, 15.0]
+
+
 @pytest.mark.parametrize(("state", "times"), [(State.LOST, 20), (State.TROUBLE, 20)])
 def test_patience_ends(state, times):
     workers = Workers(script={f"base/{n}": state for n in range(100)})

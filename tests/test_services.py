@@ -12,8 +12,10 @@ import yaml
 
 pytest.importorskip("prefect")
 pytest.importorskip("psutil")
+pytest.importorskip("dvc")
 
 import psutil
+from dvc.config import Config
 
 from pipeline import services
 
@@ -101,7 +103,27 @@ def test_a_worker_of_this_machine_has_a_clone_with_the_same_remote(tmp_path, mon
     folder = services.own_clone(3)
     assert folder == source / "work" / "workers" / "3"
     written = folder / ".dvc" / "config.local"
-    assert f"url = {tmp_path / 'shared'}" in written.read_text() and written.stat().st_mode & 0o077 == 0
+    url = Config(str(folder / ".dvc"), validate=False)["remote"]["r"]["url"]
+    assert os.path.abspath(url) == str(tmp_path / "shared") and written.stat().st_mode & 0o077 == 0
+
+
+def test_a_remote_in_the_committed_settings_is_the_same_place_for_a_worker(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    (source / ".dvc").mkdir(parents=True)
+    (source / ".dvc" / "config").write_text("[core]\n    remote = r\n['remote \"r\"']\n    url = ../../shared\n")
+    (source / ".dvc" / "config.local").write_text(
+        "['remote \"far\"']\n    url = s3://bucket/langpose\n    secret_access_key = a%b\n"
+    )
+    me = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    for command in (["init", "-q"], ["add", "-f", ".dvc/config"], [*me, "commit", "-qm", "1"]):
+        subprocess.run(["git", *command], cwd=source, check=True)
+    monkeypatch.chdir(source)
+    for _ in range(2):
+        folder = services.own_clone(3)
+    said = Config(str(folder / ".dvc"), validate=False)
+    assert os.path.abspath(said["remote"]["r"]["url"]) == str(tmp_path / "shared")
+    far = {"url": "s3://bucket/langpose", "secret_access_key": "a%b"}
+    assert said["remote"]["far"] == far and said["core"]["remote"] == "r"
 
 
 def test_short_names_of_deployments():

@@ -214,7 +214,10 @@ def test_a_worker_goes_on_without_mlflow_and_says_what_then(place, monkeypatch):
     # when it is back, what was missed is added once
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}/mlflow.db")
     monkeypatch.setattr(graph, "cells", lambda stages, profile: {name: STAGES[name]})
-    assert (tracking.sync(GRID, "c" * 40), tracking.sync(GRID, "c" * 40)) == (1, 0)
+    ran_on = {name: "gpu-7"}
+    assert [tracking.sync(GRID, "c" * 40, machines=ran_on) for _ in range(2)] == [1, 0]
+    tracker = Tracker.open(GRID, "c" * 40)
+    assert runs(tracker)[0][tracking.child_name(STAGES[name])].data.tags[f"machine.{STAGES[name].kind}"] == "gpu-7"
 
 
 def test_a_curve_grows_while_the_cell_trains_and_nothing_is_logged_twice(place, monkeypatch):

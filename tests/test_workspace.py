@@ -71,6 +71,35 @@ def test_what_a_killed_job_left_is_restored_by_the_next(clone):
     assert not Path("reports/demo/table1.md").exists() and "a: {}" not in Path("dvc.lock").read_text()
 
 
+def test_at_a_jobs_end_nothing_is_left_and_what_somebody_does_then_is_theirs(clone):
+    commit, said, grid = workspace.commit(), [], Grid.of("demo")
+    workspace.prepare(commit, Grid.of("demo", variants=["mmm"], overrides=["pretrain.gamma=1.5"]))
+    Path("dvc.lock").write_text("schema: '2.0'\nstages: {a: {}}\n")
+    workspace.leave(said.append)
+    assert workspace.changes() == [] and said == []
+    Path("profiles/mine.yaml").write_text("mine: 1\n")
+    Path("profiles/demo.yaml").write_text("mine: 2\n")
+    with pytest.raises(UnfitError, match="profiles/demo.yaml, profiles/mine.yaml"):
+        workspace.prepare(commit, grid)
+    assert Path("profiles/mine.yaml").exists() and Path("profiles/demo.yaml").read_text() == "mine: 2\n"
+
+
+def test_a_worker_where_a_grid_was_begun_does_not_undo_what_its_user_changes(clone):
+    grid = Grid.of("demo", variants=["mmm"])
+    workspace.offer(grid, shared=True)
+    Path("profiles/demo.yaml").write_text("mine: 2\n")
+    with pytest.raises(UnfitError, match="params.yaml, profiles/demo.yaml"):
+        workspace.prepare(workspace.commit(), grid)
+    assert Path("profiles/demo.yaml").read_text() == "mine: 2\n"
+
+
+def test_a_job_that_was_killed_within_a_git_command_is_restored(clone):
+    workspace.prepare(workspace.commit(), Grid.of("demo", variants=["mmm"]))
+    (clone / ".git" / "index.lock").touch()
+    workspace.prepare(workspace.commit(), Grid.of("demo"))
+    assert axes.read() == Grid.of("demo").axes
+
+
 @pytest.mark.parametrize("change", ["tracked", "new", "params"])
 def test_a_checkout_with_somebodys_changes_is_refused_and_keeps_them(clone, change):
     path = {"tracked": Path("code.py"), "new": Path("mine.py"), "params": Path("params.yaml")}[change]
@@ -113,20 +142,27 @@ def test_one_job_at_a_time_and_the_next_waits(clone):
 
 def test_the_same_grid_may_be_begun_twice_from_here_and_another_one_not_meanwhile(clone):
     refused = pytest.raises(UnfitError, match=r"another grid \(one\) is handed out from")
-    with workspace.begun("one") as first, workspace.begun("one") as second, refused, workspace.begun("two"):
+    one, two = (lambda: "one"), (lambda: "two")
+    with workspace.begun(one) as first, workspace.begun(one) as second, refused, workspace.begun(two):
         pass
     assert first and not second
-    with workspace.begun("two") as alone:
+    with workspace.begun(two) as alone:
         assert alone
 
 
 def test_overrides_are_undone_by_the_next_grid_and_never_written_over_somebodys_changes(clone):
     profile = Path("profiles/demo.yaml")
     before = profile.read_text()
-    workspace.offer(Grid.of("demo", overrides=["pretrain.gamma=1.5"]), shared=True)
-    assert params.load("demo")["pretrain"]["gamma"] == 1.5 and workspace.described().endswith(" with changes")
-    workspace.offer(Grid.of("demo"), shared=True)
-    assert profile.read_text() == before
+    with workspace.begun(lambda: "one"):
+        for _ in range(2):  # begun twice
+            workspace.offer(Grid.of("demo", overrides=["pretrain.gamma=1.5"]), shared=True)
+        assert params.load("demo")["pretrain"]["gamma"] == 1.5 and workspace.described().endswith(" with changes")
+        with workspace.begun(lambda: "one"):
+            assert params.load("demo")["pretrain"]["gamma"] == 1.5
+    seen = []
+    with workspace.begun(lambda: seen.append(profile.read_text()) or "two"):
+        workspace.offer(Grid.of("demo"), shared=True)
+    assert profile.read_text() == before and seen == [before]
     profile.write_text(before + "# mine\n")
     with pytest.raises(UnfitError, match="profiles/demo.yaml has changes that are in no commit"):
         workspace.offer(Grid.of("demo", overrides=["pretrain.gamma=1.5"]), shared=False)
