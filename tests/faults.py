@@ -84,7 +84,7 @@ def preempted(services: Services, chance: random.Random) -> None:
 
 def server_restarted(services: Services, chance: random.Random) -> None:
     services.kill("server")
-    time.sleep(chance.uniform(0, 10))
+    time.sleep(chance.choice([chance.uniform(0, 10), chance.uniform(90, 150)]))  # longer than a sign of life may take
     services.start_server()
 
 

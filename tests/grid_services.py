@@ -34,12 +34,16 @@ def family(process: subprocess.Popen) -> list[psutil.Process]:
 
 @dataclass
 class Services:
-    """A server with pools and deployments, a submitter and workers; everything below ``base``."""
+    """A server with pools and deployments, a submitter and workers; everything below ``base``.
+
+    With ``shared`` each worker has a clone, and results go through a DVC remote; else all work in the submitter's.
+    """
 
     base: Path
     axes: dict
     sleep_s: float = 0.0
     mlflow: bool = True
+    shared: bool = True
     processes: dict[str, subprocess.Popen] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -47,7 +51,7 @@ class Services:
         self.runs = self.base / "runs"
         self.remote = self.base / "remote"
         self.origin = sleeping_grid.origin(self.base / "origin", self.axes)
-        self.submitter = sleeping_grid.clone(self.origin, self.base / "submitter", self.remote)
+        self.submitter = sleeping_grid.clone(self.origin, self.base / "submitter", self.remote if self.shared else None)
         self.port, self.mlflow_port = free_port(), free_port()
         self.api = f"http://127.0.0.1:{self.port}/api"
 
@@ -114,7 +118,7 @@ class Services:
         self.start("submit", services.worker_command("submit", "submit", 10), self.submitter)
 
     def start_worker(self, index: int) -> None:
-        folder = self.base / f"worker-{index}"
+        folder = self.base / f"worker-{index}" if self.shared else self.submitter
         if not folder.exists():
             sleeping_grid.clone(self.origin, folder, self.remote)
         self.start(f"worker-{index}", services.worker_command("gpu", f"worker-{index}", 1), folder)
@@ -133,11 +137,23 @@ class Services:
             if name in self.processes and self.processes[name].poll() is None:
                 self.kill(name)
 
-    def begin(self, **parameters: str) -> str:
+    def begin(self, flow: str = "ablations", **parameters: str) -> str:
         """Begin a grid; the flow run's id."""
         given = [part for name, value in parameters.items() for part in ("-p", f"{name}={value}")]
-        said = self.prefect("deployment", "run", "ablations", *given)
+        said = self.prefect("deployment", "run", flow, *given)
         return next(line.split("UUID:")[1].strip() for line in said.splitlines() if "UUID:" in line)
+
+    def ask(self, what: str, **body: object) -> list:
+        """What the API finds: ``flow_runs`` or ``artifacts``."""
+        headers = {"Content-Type": "application/json"}
+        asked = urllib.request.Request(f"{self.api}/{what}/filter", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return json.load(answer)
+
+    def artifact(self, run: str, kind: str, key: str = "") -> str:
+        """A run's newest artifact of a kind (table, markdown, progress) with ``key`` in its name: its data."""
+        found = self.ask("artifacts", artifacts={"flow_run_id": {"any_": [run]}, "type": {"any_": [kind]}})
+        return max((one for one in found if key in one["key"]), key=lambda one: one["created"])["data"]
 
     def state(self, run: str) -> str:
         """The flow run's state: its type, in capitals, and its message; "" while the server is away."""

@@ -1,5 +1,6 @@
 """A grid over two workers, each in a clone of its own: every cell once, in DVC, in MLflow, and the same tables."""
 
+import json
 import subprocess
 import sys
 import time
@@ -26,8 +27,8 @@ def grid(tmp_path_factory):
     services = Services(tmp_path_factory.mktemp("grid") / "base", AXES, sleep_s=0.5)
     try:
         services.start_all()
-        run = services.begin()
-        assert services.wait(run) == f"COMPLETED {CELLS} cells, {CELLS} of them run"
+        services.first = services.begin()
+        assert services.wait(services.first) == f"COMPLETED {CELLS} cells, {CELLS} of them run"
         yield services
     finally:
         services.close()
@@ -44,6 +45,24 @@ def test_the_tables_are_those_of_one_machine_to_the_byte(grid, tmp_path):
     single = alone(tmp_path / "alone", grid.origin)
     for name in ("table1.md", "index.html"):
         assert (grid.submitter / "reports/demo" / name).read_bytes() == (single / "reports/demo" / name).read_bytes()
+
+
+def test_prefects_page_of_the_grid_has_its_cells_and_its_tables(grid):
+    rows = json.loads(grid.artifact(grid.first, "table"))
+    assert len(rows) == CELLS and {row["state"] for row in rows} == {"done"}
+    assert all(row["machine"] and float(row["minutes"]) > 0 and row["run"].startswith("http") for row in rows)
+    scored = [row for row in rows if row["cell"].startswith("evaluate")]
+    assert len(scored) == 2 and all(float(row["P1 (mm)"]) > 0 for row in scored)
+    assert grid.artifact(grid.first, "progress") == 100.0
+    assert grid.artifact(grid.first, "markdown", "tables") == (grid.submitter / "reports/demo/table1.md").read_text()
+    assert "compare-runs" in grid.artifact(grid.first, "markdown", "mlflow")
+
+
+def test_reproduce_brings_the_whole_profile_and_runs_nothing_that_is_there(grid):
+    before, run = grid.begun(), grid.begin("reproduce")
+    assert grid.wait(run).startswith("COMPLETED report: ")
+    assert grid.begun() == before
+    assert grid.artifact(run, "markdown", "tables") == (grid.submitter / "reports/demo/table1.md").read_text()
 
 
 def test_the_submitter_and_a_colleague_restore_every_cell_and_run_none(grid, tmp_path):
@@ -75,6 +94,23 @@ def test_the_grid_begun_again_hands_nothing_out(grid):
 def test_a_mistake_in_a_parameter_is_said_at_once(grid):
     run = grid.begin(variants='["nope"]')
     assert "variants: profile 'demo' has no ['nope']; it has baseline" in grid.wait(run)
+
+
+def test_a_grid_that_is_cancelled_leaves_no_cell_for_a_worker_that_comes_later(grid):
+    for index in range(2):
+        grid.kill(f"worker-{index}")
+    run = grid.begin(seeds="[7, 8]")
+    cells = {"flow_runs": {"name": {"any_": ["base@demo-7", "base@demo-8"]}}}
+    deadline = time.monotonic() + 120
+    while len(grid.ask("flow_runs", **cells)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    grid.prefect("flow-run", "cancel", run)
+    assert grid.wait(run).startswith("CANCELLED")
+    while (left := {one["state"]["type"] for one in grid.ask("flow_runs", **cells)}) != {"CANCELLED"}:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+    for index in range(2):
+        grid.start_worker(index)
 
 
 @pytest.mark.campaign
