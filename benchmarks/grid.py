@@ -1,10 +1,10 @@
 """What handing a grid out costs: one worker beside two, the scheduler's own time, and a cell's way there and back.
 
-    .venv/bin/python benchmarks/grid.py [--only scaling|scheduler|overhead] [--seconds 75] [--json FILE]
+    .venv/bin/python benchmarks/grid.py [--only scaling|scheduler|overhead] [--seconds 120] [--json FILE]
 
 scaling: the demo's grid with cells that sleep (the true dvc.yaml, two seeds of a variant: 12 cells), on two workers and
 then on one, each in a clone of its own, through Prefect's server and a DVC remote; ratio: one worker's time over two's.
-A cell's start and end are work of processors, so each grid has the machine to itself (half an hour in all).
+A cell's start and end are work of processors, so each grid has the machine to itself (three quarters of an hour in all).
 scheduler: CPU time a cell of the scheduler with 64 simulated workers, for grids of 50 to 500 cells.
 overhead: of cells that do nothing, from handing out to the stage's beginning, and from its end to "done" in the table
 (which is written every ten seconds at most).
@@ -144,7 +144,7 @@ def _seconds(stamp: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--only", choices=("scaling", "scheduler", "overhead"))
-    parser.add_argument("--seconds", type=float, default=75.0, help="that a cell sleeps")
+    parser.add_argument("--seconds", type=float, default=120.0, help="that a cell sleeps")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(machine(None, "no arithmetic"))

@@ -156,10 +156,11 @@ def restore() -> None:
             f"{Path.cwd()} has changes that are in no commit ({_some(others)}); a worker's checkout must have none: "
             "commit or stash them, or give the worker a clone of its own"
         )
-    if tracked := [path for path in mine if git("ls-files", "--", path)]:
+    tracked = [path for path in mine if git("ls-files", "--", path)]
+    if tracked:
         git("checkout", "--quiet", "--", *tracked)
-    if mine:
-        git("clean", "--quiet", "--force", "--", "reports", "profiles")
+    if made := [path for path in mine if path not in tracked]:
+        git("clean", "--quiet", "--force", "--", *made)
     JOB.unlink(missing_ok=True)
 
 

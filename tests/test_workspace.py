@@ -75,6 +75,8 @@ def test_at_a_jobs_end_nothing_is_left_and_what_somebody_does_then_is_theirs(clo
     commit, said, grid = workspace.commit(), [], Grid.of("demo")
     workspace.prepare(commit, Grid.of("demo", variants=["mmm"], overrides=["pretrain.gamma=1.5"]))
     Path("dvc.lock").write_text("schema: '2.0'\nstages: {a: {}}\n")
+    Path("data/demo").mkdir(parents=True)
+    Path("data/demo/dvc.lock").write_text("schema: '2.0'\n")  # of no commit
     workspace.leave(said.append)
     assert workspace.changes() == [] and said == []
     Path("profiles/mine.yaml").write_text("mine: 1\n")
