@@ -4,7 +4,7 @@
 
 scaling: the demo's grid with cells that sleep (the true dvc.yaml, two seeds of a variant: 12 cells), on two workers and
 then on one, each in a clone of its own, through Prefect's server and a DVC remote; ratio: one worker's time over two's.
-A cell's start and end are work of processors, so each grid has the machine to itself (three quarters of an hour in all).
+A cell's start and end are work of processors, so each grid has the machine to itself (41 minutes in all).
 scheduler: CPU time a cell of the scheduler with 64 simulated workers, for grids of 50 to 500 cells.
 overhead: of cells that do nothing, from handing out to the stage's beginning, and from its end to "done" in the table
 (which is written every ten seconds at most).

@@ -34,16 +34,12 @@ def family(process: subprocess.Popen) -> list[psutil.Process]:
 
 @dataclass
 class Services:
-    """A server with pools and deployments, a submitter and workers; everything below ``base``.
-
-    With ``shared`` each worker has a clone, and results go through a DVC remote; else all work in the submitter's.
-    """
+    """A server with pools and deployments, a submitter and workers; everything below ``base``."""
 
     base: Path
     axes: dict
     sleep_s: float = 0.0
     mlflow: bool = True
-    shared: bool = True
     processes: dict[str, subprocess.Popen] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -51,7 +47,7 @@ class Services:
         self.runs = self.base / "runs"
         self.remote = self.base / "remote"
         self.origin = sleeping_grid.origin(self.base / "origin", self.axes)
-        self.submitter = sleeping_grid.clone(self.origin, self.base / "submitter", self.remote if self.shared else None)
+        self.submitter = sleeping_grid.clone(self.origin, self.base / "submitter", self.remote)
         self.port, self.mlflow_port = free_port(), free_port()
         self.api = f"http://127.0.0.1:{self.port}/api"
 
@@ -118,7 +114,7 @@ class Services:
         self.start("submit", services.worker_command("submit", "submit", 10), self.submitter)
 
     def start_worker(self, index: int) -> None:
-        folder = self.base / f"worker-{index}" if self.shared else self.submitter
+        folder = self.base / f"worker-{index}"
         if not folder.exists():
             sleeping_grid.clone(self.origin, folder, self.remote)
         self.start(f"worker-{index}", services.worker_command("gpu", f"worker-{index}", 1), folder)
