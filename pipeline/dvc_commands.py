@@ -145,8 +145,10 @@ def _error(what: str, code: int, lines: list[str]) -> DvcError:
     ):
         if ended & numbers:
             return kind(f"{what}: {words}", lines)
+    if code == -signal.SIGTERM:
+        return PreemptedError(f"{what}: told to end", lines)
     if code < 0:
-        return PreemptedError(f"{what}: ended by signal {-code}", lines)
+        return TroubleError(f"{what}: ended by signal {-code}; was the machine out of memory?", lines)
     errors = [line for line in lines if line.startswith(("ERROR", "CRITICAL")) or "Errno" in line] or lines[-3:]
     told = "; ".join(errors)[:1000]
     for signs, kind in ((HERE, TroubleError), (AWAY, AwayError)):

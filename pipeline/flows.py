@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -91,15 +92,17 @@ def _run(job: worker.Job, log: Log) -> dict[str, Any]:
                 "machine can take part. `dvc remote add -d NAME URL` lets others"
             )
         os.chdir(job.checkout)
-        if workspace.commit() != job.commit:
-            raise workspace.UnfitError(
-                f"{job.checkout} is at another commit than its grid was begun at; begin it again"
-            )
     with contextlib.ExitStack() as opened:
-        keep: list[int] = []
         if job.checkout is None:
-            keep.append(opened.enter_context(workspace.held(log)))
+            keep = [opened.enter_context(workspace.held(log))]
             workspace.prepare(job.commit, job.grid)
+        else:
+            keep = [opened.enter_context(workspace.at_work())]
+            if (workspace.commit(), job.grid.found_here()) != (job.commit, job.grid_id):
+                raise workspace.UnfitError(
+                    f"{job.checkout} is at another commit, or has other parameters, than its grid was begun with; "
+                    "begin it again"
+                )
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="langpose-cell-")))
         (folder / "job.json").write_text(json.dumps(job.to_json()), encoding="utf-8")
         command = [sys.executable, "-m", "pipeline.worker", str(folder / "job.json"), str(folder / "result.json")]
@@ -110,7 +113,8 @@ def _run(job: worker.Job, log: Log) -> dict[str, Any]:
         if (folder / "result.json").exists():
             said: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
             return said
-        end = worker.FAILED if code > 0 and code not in (137, 143) else worker.PREEMPTED
+        ends = {-signal.SIGTERM: worker.PREEMPTED, 143: worker.PREEMPTED}
+        end = ends.get(code, worker.TROUBLE if code < 0 or code == 137 else worker.FAILED)
         return {"end": end, "message": f"the worker's program ended with code {code}"}
 
 
@@ -147,11 +151,15 @@ def ablations(
         grid = Grid.of(profile, variants, datasets, seeds, overrides or [])
         return grid, _grid_key(grid, workspace.commit())
 
-    with workspace.begun(lambda: asked()[1]) as alone:
-        grid, key = asked()
-        place = f"{platform.node()}:{Path.cwd()}"
-        if gone := prefect_cells.begun_at(place, key, flow_run.id, "ablations", alone):
+    place = f"{platform.node()}:{Path.cwd()}"
+
+    def alone() -> None:
+        if gone := prefect_cells.bury(place, flow_run.id, "ablations"):
             log(f"{len(gone)} runs that were begun here are gone; what they handed out is taken up")
+
+    with workspace.begun(lambda: asked()[1], alone):
+        grid, key = asked()
+        prefect_cells.mark(flow_run.id, place, key)
         return _ablations(grid, key, log)
 
 

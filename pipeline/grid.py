@@ -64,7 +64,14 @@ class Grid:
     @property
     def id(self) -> str:
         """The hash of profile, axes and all parameters: the same grid is the same experiment, whoever runs it."""
-        values = _merged(params.load(self.profile), [_parse(text) for text in self.overrides])
+        return self._hash(self.overrides)
+
+    def found_here(self) -> str:
+        """The `id` that this folder's profile makes of the grid as it stands: another where the overrides do not."""
+        return self._hash(())
+
+    def _hash(self, overrides: Sequence[str]) -> str:
+        values = _merged(params.load(self.profile), [_parse(text) for text in overrides])
         said = {"profile": self.profile, **values, "axes": asdict(self.axes)}
         return sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -50,6 +50,8 @@ A run that Prefect calls Failed by itself could not tell how its cell ended, and
 """
 ALIVE, MACHINE = "langpose.alive", "langpose.machine"
 """Labels of a run: a number that counts up, and where it runs."""
+GIVEN_UP = "langpose.given_up"
+"""Label of a run that was handed out again; Prefect may call it Running once more, when its worker hears of it."""
 PLACE, GRID = "langpose.begun_at", "langpose.grid"
 """Labels of a run that hands a grid out: machine and checkout; the grid's key."""
 SIGN_EVERY_S = 15.0
@@ -93,10 +95,10 @@ def signs_of_life(run: UUID, machine: str) -> Any:
 
     def given_up(client: SyncPrefectClient) -> bool:
         try:
-            state = client.read_flow_run(run).state
+            found = client.read_flow_run(run)
         except ObjectNotFound:
             return True
-        return state is not None and state.is_crashed()
+        return GIVEN_UP in found.labels or (found.state is not None and found.state.is_crashed())
 
     def give() -> None:
         number = 0
@@ -224,6 +226,7 @@ class PrefectCells:
 
     async def _give_up(self, run: FlowRun) -> None:
         message = f"no sign of life for {SILENCE_S:.0f} s: its worker or machine is gone"
+        await self.client.update_flow_run_labels(run.id, {GIVEN_UP: True})
         await self.client.set_flow_run_state(run.id, Crashed(message=message), force=True)
         self.signs.pop(run.id, None)
 
@@ -304,17 +307,19 @@ def _running(flow: str, without: UUID) -> dict[str, Any]:
     }
 
 
-def begun_at(place: str, key: str, own: UUID, flow: str, alone: bool) -> list[str]:
-    """Mark the run ``own`` of ``flow`` as begun at ``place``, for grid ``key``; the names of those there that are gone.
-
-    Prefect leaves a run whose process was killed in state Running for ever. Where nobody else who began one there is
-    alive (``alone``), those are called Crashed.
-    """
-    dead = []
+def mark(run: UUID, place: str, key: str) -> None:
+    """Mark ``run`` as begun at ``place``, for the grid of ``key``."""
     with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(own, {PLACE: place, GRID: key})
-        if alone:
-            dead = [run for run in client.read_flow_runs(**_running(flow, own)) if run.labels.get(PLACE) == place]
+        client.update_flow_run_labels(run, {PLACE: place, GRID: key})
+
+
+def bury(place: str, own: UUID, flow: str) -> list[str]:
+    """Call runs of ``flow`` Crashed that were begun at ``place``, but ``own``; their names.
+
+    Prefect leaves a run whose process was killed in state Running for ever. For whoever is alone at ``place``.
+    """
+    with get_client(sync_client=True) as client:
+        dead = [run for run in client.read_flow_runs(**_running(flow, own)) if run.labels.get(PLACE) == place]
         for run in dead:
             message = "its process is gone; the grid was begun again"
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)

@@ -52,6 +52,8 @@ LIGHT = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """MLflow's server without its own job queues, which nothing here uses."""
 SAVE_S = 60.0
 """How long cells have to save themselves when a worker is told to end."""
+ENDING = ((signal.SIGTERM, 3.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
+"""What the worker itself then gets, and how many seconds each time. Prefect's takes the second SIGTERM as "now"."""
 
 
 @dataclass(frozen=True)
@@ -277,7 +279,7 @@ def end(process: psutil.Process, save_s: float) -> None:
             run.send_signal(signal.SIGTERM)
         psutil.wait_procs(runs, timeout=save_s)
         family = [process, *process.children(recursive=True)]
-        for number, patience in ((signal.SIGTERM, 3.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
+        for number, patience in ENDING:
             for member in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.send_signal(number)

@@ -48,6 +48,8 @@ class Job:
     """Work here; None: in the worker's own, sharing through the remote."""
     host: str = ""
     """The machine that has ``checkout``."""
+    grid_id: str = ""
+    """`Grid.id` where the cell was handed out."""
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "grid": self.grid.to_json(), "needs": dict(self.needs), "expected": dict(self.expected),
@@ -165,7 +167,7 @@ def job(cell: Stage, commit: str, grid: Grid, made: Mapping[str, Entry], checkou
     needs = {name: made[name] for name in cell.needs if name in made}
     outputs = {path: value for entry in needs.values() for path, value in dvc_commands.outputs(entry).items()}
     expected = {path: value for path, value in outputs.items() if path in cell.reads}
-    return Job(cell.name, cell.command, commit, grid, needs, expected, cell.axes, checkout, host)
+    return Job(cell.name, cell.command, commit, grid, needs, expected, cell.axes, checkout, host, grid.id)
 
 
 DONE, FAILED, TROUBLE, PREEMPTED = "done", "failed", "trouble", "preempted"

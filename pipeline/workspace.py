@@ -24,6 +24,7 @@ JOB = GIT / "langpose-job.json"
 """Says which job is under way here, or was killed."""
 HELD = GIT / "langpose-held.lock"
 BEGUN = GIT / "langpose-grid.lock"
+AT_WORK = GIT / "langpose-at-work.lock"
 OVERRIDES = GIT / "langpose-overrides.json"
 """Which profile a grid that was begun here has written its overrides into, and what it wrote."""
 
@@ -80,33 +81,57 @@ def held(log: Callable[[str], None], seconds: float = 600.0) -> Iterator[int]:
 
 
 @contextmanager
-def begun(key_of: Callable[[], str]) -> Iterator[bool]:
-    """Hand out the grid of key ``key_of()`` from this checkout; the same one several times, no other.
+def at_work() -> Iterator[int]:
+    """Run a cell in the checkout of whoever began its grid, beside others; the lock's file may be passed on."""
+    with open(AT_WORK, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield file.fileno()
 
-    ``key_of`` is called when the overrides of an earlier grid are no longer in its profile. Yields whether nobody else
-    who hands a grid out from here is alive. Raises `UnfitError`.
-    """
-    with open(BEGUN, "a+") as file:
-        alone = True
+
+def _cells_at_work() -> bool:
+    with open(AT_WORK, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            alone = False
-            fcntl.flock(file, fcntl.LOCK_SH)  # whoever begins just now has then said what
+            return True
+    return False
+
+
+@contextmanager
+def begun(key_of: Callable[[], str], alone: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hand out the grid of key ``key_of()`` from this checkout; the same one several times, no other.
+
+    Another is refused too while cells run here (`at_work`): DVC records parameters when a cell ends. Else the overrides
+    of an earlier grid are taken out of its profile before ``key_of`` is called. Where nobody else hands a grid out from
+    here, ``alone`` is called before anybody else can. Raises `UnfitError`.
+    """
+    with open(BEGUN, "a+") as file:
+
+        def check(by: str) -> None:
             file.seek(0)
             if (other := file.read()) != key_of():
                 raise UnfitError(
-                    f"another grid ({other}) is handed out from {Path.cwd()}, whose parameters it needs; wait for its "
-                    "end, or begin this one from another clone"
-                ) from None
+                    f"another grid ({other}) {by} {Path.cwd()}, whose parameters it needs; wait for its end, or begin "
+                    "this one from another clone"
+                )
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(file, fcntl.LOCK_SH)  # whoever begins just now has then said what
+            check("is handed out from")
         else:
-            _undo_overrides()
+            if _cells_at_work():
+                check("has cells at work in")
+            else:
+                _undo_overrides()
             key = key_of()
             file.truncate(0)
             file.write(key)
             file.flush()
+            alone()
             fcntl.flock(file, fcntl.LOCK_SH)
-        yield alone
+        yield
 
 
 def _written_overrides() -> tuple[str, str]:

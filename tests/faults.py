@@ -3,7 +3,8 @@
     python -m tests.faults --grids 12 --faults 3 --seed 0 [--json FILE]
 
 Every grid has cells of its own (a seed). Afterwards its tables must be those of one undisturbed checkout to the byte,
-every cell done, and MLflow must have each result once.
+every cell done, and MLflow must have each result once. Stages that ended twice are told too: whoever is killed between
+a stage's end and its push leaves the work to be done again.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,10 +175,14 @@ def campaign(base: Path, grids: int, faults: int, seed: int) -> dict:
             names = [child.info.run_name for child in children]
             duplicated += len(names) - len(set(names))
             lost += CHILDREN - len(set(names))
+        twice = sum(number > 1 for number in Counter(services.ended()).values())
     finally:
         services.close()
-    return {"grids": grids, "cells": grids * CELLS, "faults": len(injected), "lost": lost, "duplicated": duplicated,
-            "wrong": wrong, "kinds": {kind: sum(f["fault"] == kind for f in injected) for kind in kinds}}  # fmt: skip
+    return {
+        "grids": grids, "cells": grids * CELLS, "faults": len(injected), "lost": lost, "duplicated": duplicated,
+        "wrong": wrong, "stages ended twice": twice,
+        "kinds": {kind: sum(fault["fault"] == kind for fault in injected) for kind in kinds},
+    }  # fmt: skip
 
 
 def main() -> int:

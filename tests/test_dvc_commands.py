@@ -61,6 +61,15 @@ def test_a_failing_stage_says_why(place, stage, kind, words):
     assert type(caught.value) is kind
 
 
+@pytest.mark.parametrize(("number", "kind"), [(15, PreemptedError), (9, TroubleError), (11, TroubleError)])
+def test_dvc_that_is_killed_is_no_preemption(place, monkeypatch, number, kind):
+    program = f"import os; os.kill(os.getpid(), {number})"
+    monkeypatch.setattr(dvc_commands, "command", lambda *arguments: [sys.executable, "-c", program])
+    with pytest.raises(DvcError) as caught:
+        dvc_commands.run(["repro"], lambda line: None)
+    assert type(caught.value) is kind
+
+
 def test_a_failing_stage_that_speaks_of_the_network_is_no_trouble_of_the_remote(place):
     Path("stage.py").write_text("raise SystemExit('Connection refused')\n")
     with pytest.raises(DvcError) as caught:

@@ -57,6 +57,8 @@ def test_services_come_up_two_workers_share_the_checkout_and_nothing_stays(tmp_p
         assert f"Prefect  http://127.0.0.1:{port}\nMLflow   http://127.0.0.1:{mlflow_port}\nworkers  2 on" in said
         assert service("status").count(" running ") == 5
         assert grid() == "COMPLETED 11 cells, 11 of them run"
+        logs = [(checkout / services.HOME / f"worker-{index}.log").read_text() for index in range(2)]
+        assert all("Finished in state Completed" in log for log in logs)
         assert grid() == "COMPLETED 11 cells, 0 of them run"
     finally:
         stopped = service("down", "--grace", "5")

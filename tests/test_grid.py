@@ -58,6 +58,8 @@ def test_a_grid_is_the_same_to_whoever_asks_for_the_same_whatever_another_one_ha
     plain, narrow = key(), key("pretrain.gamma=1.5")
     Grid.of("demo", overrides=["pretrain.gamma=1.5"]).write()  # that grid is under way in this folder
     assert key("pretrain.gamma=1.5") == narrow and plain != key() != narrow
+    grids = Grid.of("demo", overrides=["pretrain.gamma=1.5"]), Grid.of("demo", overrides=["pretrain.gamma=1.25"])
+    assert [grid.found_here() == grid.id for grid in grids] == [True, False]
 
 
 def test_its_name_is_a_hash_of_profile_axes_and_parameters():

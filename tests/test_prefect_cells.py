@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError, Terminati
 from prefect.states import Completed, Crashed, Failed, Pending, Running, Scheduled, exception_to_crashed_state
 
 from pipeline import prefect_cells
-from pipeline.prefect_cells import ALIVE, FAILED, GRID, PREEMPTED, SILENCE_S, TROUBLE, PrefectCells
+from pipeline.prefect_cells import ALIVE, FAILED, GIVEN_UP, GRID, PREEMPTED, SILENCE_S, TROUBLE, PrefectCells
 from pipeline.scheduler import State, UnreachableError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Prefect's, at import
@@ -58,6 +58,9 @@ class Server:
 
     async def read_flow_run(self, run):
         return self.runs[run]
+
+    async def update_flow_run_labels(self, run, labels):
+        self.runs[run].labels |= labels
 
     async def set_flow_run_state(self, run, state, force):
         self._answer()
@@ -130,11 +133,13 @@ def test_a_run_that_gives_no_sign_is_lost_and_one_that_does_is_not(clock):
         clock[0] += 10
     assert look(backend, server) == {dead.id: State.LOST, alive.id: State.RUNNING, waiting.id: State.QUEUED}
     assert dead.state.message == "no sign of life for 90 s: its worker or machine is gone"
+    assert GIVEN_UP in dead.labels and GIVEN_UP not in alive.labels
 
 
 @pytest.mark.parametrize("error", [away(), None], ids=["said", "hidden by the client's own tries"])
-def test_while_the_server_is_away_nobody_is_silent(clock, error):
-    run = flow_run(Running(), 3)
+@pytest.mark.parametrize(("state", "wanted"), [(Running(), State.RUNNING), (Pending(), State.QUEUED)])
+def test_while_the_server_is_away_nobody_is_silent(clock, error, state, wanted):
+    run = flow_run(state, 3)
     server = Server(run)
     backend = cells(server)
     look(backend, server)
@@ -144,10 +149,10 @@ def test_while_the_server_is_away_nobody_is_silent(clock, error):
             look(backend, server)
     clock[0] += 1800
     for _ in range(8):  # its next sign comes a while after the server is back
-        assert look(backend, server) == {run.id: State.RUNNING}
+        assert look(backend, server) == {run.id: wanted}
         clock[0] += 10
     run.labels[ALIVE] = 4
-    assert look(backend, server) == {run.id: State.RUNNING}
+    assert look(backend, server) == {run.id: wanted}
 
 
 def test_a_run_that_was_deleted_is_lost():
@@ -203,7 +208,7 @@ def test_cells_that_another_run_of_the_same_grid_needs_are_not_cancelled():
     assert {one.state.type for one in handed} == {StateType.SCHEDULED}
 
 
-@pytest.mark.parametrize("fate", ["given up", "deleted", "alive"])
+@pytest.mark.parametrize("fate", ["crashed", "given up and called Running again", "deleted", "alive"])
 def test_a_run_that_was_given_up_and_lives_is_told_to_end(monkeypatch, fate):
     said, run = [], uuid4()
 
@@ -217,7 +222,8 @@ def test_a_run_that_was_given_up_and_lives_is_told_to_end(monkeypatch, fate):
         def read_flow_run(self, run):
             if fate == "deleted":
                 raise ObjectNotFound(Exception("404"))
-            return SimpleNamespace(state=Crashed() if fate == "given up" else Running())
+            labels = {GIVEN_UP: True} if fate.startswith("given up") else {}
+            return SimpleNamespace(state=Crashed() if fate == "crashed" else Running(), labels=labels)
 
         def update_flow_run_labels(self, run, labels):
             said.append(labels[ALIVE])

@@ -144,12 +144,28 @@ def test_one_job_at_a_time_and_the_next_waits(clone):
 
 def test_the_same_grid_may_be_begun_twice_from_here_and_another_one_not_meanwhile(clone):
     refused = pytest.raises(UnfitError, match=r"another grid \(one\) is handed out from")
-    one, two = (lambda: "one"), (lambda: "two")
-    with workspace.begun(one) as first, workspace.begun(one) as second, refused, workspace.begun(two):
+    one, two, alone = (lambda: "one"), (lambda: "two"), []
+    first, second = (workspace.begun(one, lambda number=number: alone.append(number)) for number in (1, 2))
+    with first, second, refused, workspace.begun(two):
         pass
-    assert first and not second
-    with workspace.begun(two) as alone:
-        assert alone
+    assert alone == [1]
+    with workspace.begun(two, lambda: alone.append(3)):
+        assert alone == [1, 3]
+
+
+def test_while_cells_of_a_grid_run_here_its_overrides_stay_and_no_other_grid_is_begun(clone):
+    profile = Path("profiles/demo.yaml")
+    with workspace.begun(lambda: "one"):
+        workspace.offer(Grid.of("demo", overrides=["pretrain.gamma=1.5"]), shared=False)
+    written, alone = profile.read_text(), []
+    with workspace.at_work(), workspace.at_work():  # whoever handed them out is gone
+        refused = pytest.raises(UnfitError, match=r"another grid \(one\) has cells at work in")
+        with refused, workspace.begun(lambda: "two"):
+            pass
+        with workspace.begun(lambda: "one", lambda: alone.append(1)):
+            assert profile.read_text() == written and alone == [1]
+    with workspace.begun(lambda: "two"):
+        assert profile.read_text() != written
 
 
 def test_overrides_are_undone_by_the_next_grid_and_never_written_over_somebodys_changes(clone):
