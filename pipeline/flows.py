@@ -23,9 +23,7 @@ from prefect import flow, get_client, get_run_logger
 from prefect.artifacts import (
     acreate_link_artifact,
     acreate_markdown_artifact,
-    acreate_progress_artifact,
     acreate_table_artifact,
-    aupdate_progress_artifact,
 )
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.client.schemas.objects import StateType
@@ -36,11 +34,10 @@ from pipeline import dvc_commands, graph, layout, prefect_cells, scheduler, work
 from pipeline.dvc_commands import ChangedError, Log, PreemptedError, RefusedError
 from pipeline.graph import Graph
 from pipeline.grid import Grid
+from pipeline.live_table import LiveTable, artifact_key
 from pipeline.prefect_cells import FAILED, PREEMPTED, TROUBLE, PrefectCells, to_rows, until_answered
 from pipeline.scheduler import Progress, State, UnreachableError
 
-TABLE_EVERY_S = 10.0
-"""How often the live table is written at most."""
 HOLD_S = 20.0
 """How long a worker that is in trouble waits before it takes another cell, so that it does not take them all."""
 T = TypeVar("T")
@@ -59,7 +56,7 @@ def cell(job: dict[str, Any]) -> PrefectState[Any]:
             if said["end"] == worker.DONE:
                 told = {name: said[name] for name in ("machine", "seconds", "ran", "scores", "run", "entry")}
                 rows, title = to_rows(told), f"What became of {one.cell}"
-                _until_answered(lambda: acreate_table_artifact(rows, _key("cell", one.cell), title))
+                _until_answered(lambda: acreate_table_artifact(rows, artifact_key("cell", one.cell), title))
         except workspace.UnfitError as error:
             said = {"end": worker.TROUBLE, "message": str(error)}
         except (OSError, RuntimeError, UnreachableError) as error:  # Prefect's too: done or not, it can be restored
@@ -202,7 +199,7 @@ def _ablations(grid: Grid, key: str, log: Log) -> PrefectState[Any]:
     show_report(grid, log)
     machines = {name: one.facts["machine"] for name, one in ended.items() if one.facts.get("ran")}
     if address := tracking.sync_grid(grid, log, machines):
-        title, place = "the grid's models side by side in MLflow", _key("mlflow", grid.profile)
+        title, place = "the grid's models side by side in MLflow", artifact_key("mlflow", grid.profile)
         _until_answered(lambda: acreate_link_artifact(address, title, place))
     ran = sum(bool(one.facts.get("ran")) for one in ended.values())
     return Completed(message=f"{len(cells)} cells, {ran} of them run")
@@ -313,51 +310,6 @@ async def hand_out(
             await table.write(now=True)
 
 
-class LiveTable:
-    """The grid as artifacts: a table of cell, state, machine, minutes, P1, and how far all of it is."""
-
-    def __init__(self, grid: Grid, cells: Graph, missing: Graph) -> None:
-        self.key = _key("ablations", grid.profile, grid.id)
-        self.title = f"Grid {grid.id} of profile {grid.profile}"
-        self.rows: dict[str, dict[str, Any]] = {
-            name: {"cell": name, "state": "waiting" if name in missing else "restored", "machine": "", "minutes": "",
-                   "P1 (mm)": "", "run": "", "message": ""}
-            for name in cells
-        }  # fmt: skip
-        self.written, self.stale = 0.0, True
-        self.progress: Any = None
-
-    def changed(self, progress: Progress) -> None:
-        facts = progress.facts
-        score = facts.get("scores", {}).get("P1_mm")
-        self.rows[progress.cell.name] |= {
-            "state": str(progress.state), "machine": facts.get("machine", ""),
-            "minutes": round(facts["seconds"] / 60, 1) if "seconds" in facts else "",
-            "P1 (mm)": "" if score is None else f"{score:.1f}", "run": facts.get("run", ""),
-            "message": progress.message[:200],
-        }  # fmt: skip
-        self.stale = True
-
-    async def write(self, now: bool = False) -> None:
-        if not self.stale or not (now or time.monotonic() - self.written > TABLE_EVERY_S):
-            return
-        counts: dict[str, int] = {}
-        for row in self.rows.values():
-            counts[row["state"]] = counts.get(row["state"], 0) + 1
-        told = ", ".join(f"{number} {state}" for state, number in counts.items())
-        share = 100 * (counts.get("done", 0) + counts.get("restored", 0)) / len(self.rows)
-        try:
-            await acreate_table_artifact(list(self.rows.values()), self.key, f"{self.title}: {told}")
-            if self.progress is None:
-                self.progress = await acreate_progress_artifact(share, f"{self.key}-progress", self.title)
-            else:
-                await aupdate_progress_artifact(self.progress, share)
-            self.stale = False
-        except Exception as error:  # whatever ails the table, cells go on
-            get_run_logger().warning("the live table was not written: %r", error)
-        self.written = time.monotonic()
-
-
 def finish(stages: Graph, cells: Graph, profile: str, shared: bool, log: Log) -> None:
     """Make what comes after the cells: the report, of results that are what their hashes say."""
     final = [name for name, stage in stages.items() if not stage.is_cell and graph.before(stages, [name]) & set(cells)]
@@ -380,10 +332,5 @@ def show_report(grid: Grid, log: Log) -> None:
     folder = layout.report(grid.profile)
     tables = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("table?.md"))]
     text, title = "\n\n".join(tables), f"Tables of grid {grid.id}"
-    _until_answered(lambda: acreate_markdown_artifact(text, _key("tables", grid.profile), title))
+    _until_answered(lambda: acreate_markdown_artifact(text, artifact_key("tables", grid.profile), title))
     log(f"report: {(folder / 'index.html').resolve()}")
-
-
-def _key(*parts: str) -> str:
-    """An artifact's key: lower-case letters, digits and dashes."""
-    return "".join(c if c.isalnum() else "-" for c in "-".join(parts).lower())
