@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,8 +131,53 @@ def run(arguments: Sequence[str], log: Log, environment: Mapping[str, str] | Non
 
     code = stream(command(*arguments), take, {"PATH": path, "DVC_NO_ANALYTICS": "true", **(environment or {})})
     if code:
-        raise _error(f"dvc {' '.join(arguments[:4])}{' …' if len(arguments) > 4 else ''}", code, lines)
+        what = f"dvc {' '.join(arguments[:4])}{' …' if len(arguments) > 4 else ''}"
+        if any(sign in line for line in lines for sign in CUT) and (mended := mend()):
+            raise AwayError(f"{what}: {'; '.join(mended)}", lines)
+        raise _error(what, code, lines)
     return lines
+
+
+CUT = ("RWLock-file", "dvc.lock' is invalid", "dvc.lock' validation failed")
+"""What DVC says where `mend` may help."""
+
+
+def mend(root: Path = Path()) -> list[str]:
+    """Put right what a DVC that was killed left cut off, since it writes in place; what was done.
+
+    Its table of who reads and writes what (.dvc/tmp/rwlock) is dropped, a dvc.lock is taken from the commit: results
+    that it had beyond are restored from the run cache. The damaged one is kept in .dvc/tmp.
+    """
+    temporary, done = root / ".dvc" / "tmp", []
+    with _locked(temporary / "rwlock.lock"):
+        table = temporary / "rwlock"
+        if table.exists() and not _is(json.loads, table):
+            table.unlink()
+            done.append(f"{table} was cut off, and is dropped")
+    with _between_commands(root):
+        for path in _lock_files(root):
+            if _is(_stages, path):
+                continue
+            kept = temporary / f"damaged-{'-'.join(path.relative_to(root).parts)}"
+            shutil.copyfile(path, kept)
+            name = path.relative_to(root).as_posix()
+            committed = subprocess.run(["git", "show", f"HEAD:./{name}"], cwd=root, capture_output=True, check=False)
+            if committed.returncode:
+                path.unlink()
+            else:
+                with replacing(path) as new:
+                    new.write_bytes(committed.stdout)
+            done.append(f"{path} was cut off, and is {'dropped' if committed.returncode else 'taken from the commit'}")
+    return done
+
+
+def _is(parse: Callable[[str], object], path: Path) -> bool:
+    """Whether ``parse`` takes the file."""
+    try:
+        parse(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError):
+        return False
+    return True
 
 
 def _error(what: str, code: int, lines: list[str]) -> DvcError:
@@ -215,23 +261,38 @@ LOCK = Path("dvc.lock")
 def lock(root: Path = Path()) -> dict[str, dict[str, Any]]:
     """The stages of every dvc.lock, by DVC's address, as they are between two DVC commands."""
     with _between_commands(root):
-        paths = [root / LOCK, *sorted((root / "data").glob("*/dvc.lock"))]
-        texts = {path.relative_to(root): path.read_text(encoding="utf-8") for path in paths if path.exists()}
+        texts = {path.relative_to(root): path.read_text(encoding="utf-8") for path in _lock_files(root)}
     found: dict[str, dict[str, Any]] = {}
     for path, text in texts.items():
         prefix = "" if path.parent == Path() else f"{path.parent.as_posix()}/dvc.yaml:"
-        found |= {prefix + name: entry for name, entry in (_parsed(text).get("stages") or {}).items()}
+        found |= {prefix + name: entry for name, entry in _stages(text).items()}
     return found
 
 
-@contextlib.contextmanager
-def _between_commands(root: Path) -> Iterator[None]:
+def _lock_files(root: Path) -> list[Path]:
+    return [path for path in (root / LOCK, *sorted((root / "data").glob("*/dvc.lock"))) if path.exists()]
+
+
+def _stages(text: str) -> dict[str, Any]:
+    """The stages of a dvc.lock. Raises ``ValueError``, or what YAML's reader raises, for one that is cut off."""
+    content = _parsed(text)
+    stages = content.get("stages", {}) if isinstance(content, dict) and "schema" in content else None
+    if not isinstance(stages, dict) or not all(isinstance(entry, dict) and "cmd" in entry for entry in stages.values()):
+        raise ValueError("is no dvc.lock")
+    return stages
+
+
+def _between_commands(root: Path) -> contextlib.AbstractContextManager[None]:
     """No DVC command writes dvc.lock meanwhile: it does so in place, under its own lock, which is held here."""
+    return _locked(root / ".dvc" / "tmp" / "lock")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock of DVC's; where DVC has not run yet, there is none."""
     with contextlib.ExitStack() as opened:
-        temporary = root / ".dvc" / "tmp"
-        if temporary.is_dir():
-            file = opened.enter_context(open(temporary / "lock", "a"))
-            fcntl.flock(file, fcntl.LOCK_EX)
+        if path.parent.is_dir():
+            fcntl.flock(opened.enter_context(open(path, "a")), fcntl.LOCK_EX)
         yield
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline import layout, params, selection
+from pipeline import dvc_commands, layout, params, selection
 from pipeline.axes import Axes
 
 
@@ -23,6 +23,8 @@ def main(arguments: list[str]) -> int:
         raise SystemExit(__doc__)
     if arguments:
         select(arguments[0])
+    for line in dvc_commands.mend():
+        print(line)
     # stages say `python`: this one, also where its environment is not on the path
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     code = subprocess.run([sys.executable, "-m", "dvc", "repro"], env=os.environ | {"PATH": path}).returncode

@@ -139,20 +139,20 @@ FAULTS: dict[str, Callable[[Services, random.Random], None]] = {
 }
 
 
-def campaign(base: Path, grids: int, faults: int, seed: int) -> dict:
-    """Run it; what was injected and what became of it."""
+def campaign(base: Path, grids: int, faults: int, seed: int, first: int = 1) -> dict:
+    """Run it, from grid ``first`` on; what was injected and what became of it."""
     services = Services(base / "services", AXES, sleep_s=3.0)
     kinds, injected = list(FAULTS), []
     lost = duplicated = wrong = 0
     try:
         services.start_all()
-        for grid in range(1, grids + 1):
+        for grid in range(first, grids + 1):
             chance = random.Random(f"{seed} {grid}")
             services.grid, began = grid, time.monotonic()  # type: ignore[attr-defined]
             services.waited = [services.begin(seeds=f"[{grid}]")]  # type: ignore[attr-defined]
             for _ in range(faults):
                 time.sleep(chance.uniform(5, 25))
-                kind = kinds[len(injected) % len(kinds)]
+                kind = kinds[((first - 1) * faults + len(injected)) % len(kinds)]
                 print(f"grid {grid}, {time.monotonic() - began:.0f} s: {kind}", flush=True)
                 FAULTS[kind](services, chance)
                 injected.append({"grid": grid, "fault": kind})
@@ -179,7 +179,7 @@ def campaign(base: Path, grids: int, faults: int, seed: int) -> dict:
     finally:
         services.close()
     return {
-        "grids": grids, "cells": grids * CELLS, "faults": len(injected), "lost": lost, "duplicated": duplicated,
+        "grids": grids - first + 1, "cells": (grids - first + 1) * CELLS, "faults": len(injected), "lost": lost, "duplicated": duplicated,
         "wrong": wrong, "stages ended twice": twice,
         "kinds": {kind: sum(fault["fault"] == kind for fault in injected) for kind in kinds},
     }  # fmt: skip
@@ -188,13 +188,14 @@ def campaign(base: Path, grids: int, faults: int, seed: int) -> dict:
 def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--grids", type=int, default=12)
+    parser.add_argument("--first", type=int, default=1, help="begin with this one of them, as if those before had run")
     parser.add_argument("--faults", type=int, default=3, help="during each grid")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", type=Path, help="work here, and keep it")
     options = parser.parse_args()
     base = options.keep or Path(tempfile.mkdtemp(prefix="langpose-faults-"))
-    found = campaign(base, options.grids, options.faults, options.seed)
+    found = campaign(base, options.grids, options.faults, options.seed, options.first)
     if not options.keep:
         shutil.rmtree(base)
     print(json.dumps(found, indent=1))

@@ -130,6 +130,42 @@ def test_the_lock_is_read_between_two_dvc_commands_never_while_one_writes(place)
     assert set(found[0]) == {"one", "two"}
 
 
+@pytest.mark.parametrize("content", ["", '{"read": {"out.txt": [{"pid'])
+def test_what_a_killed_dvc_left_of_its_table_is_dropped_and_the_command_made_again(place, monkeypatch, content):
+    monkeypatch.setattr(dvc_commands.time, "sleep", lambda seconds: None)
+    dvc_commands.run(["repro"], lambda line: None)
+    Path(".dvc/tmp/rwlock").write_text(content)
+    said = []
+    dvc_commands.patiently(["repro", "--force"], said.append)
+    assert "was cut off, and is dropped" in next(line for line in said if "trying again" in line)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.3, 0.5, "stages:\n  one:\n", "stages:\n"])
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_lock_that_a_killed_dvc_left_cut_off_is_taken_from_the_commit(place, monkeypatch, part, committed):
+    monkeypatch.setattr(dvc_commands.time, "sleep", lambda seconds: None)
+    dvc_commands.run(["repro"], lambda line: None)
+    whole = Path("dvc.lock").read_text()
+    if committed:
+        for arguments in (["add", "dvc.lock"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "1"]):
+            subprocess.run(["git", *arguments], check=True)
+    cut = part if isinstance(part, str) else whole[: int(part * len(whole))]
+    Path("dvc.lock").write_text(cut)
+    Path("out.txt").unlink()
+    said = []
+    dvc_commands.patiently(["repro"], said.append)
+    assert Path("dvc.lock").read_text() == whole and Path("out.txt").exists()
+    assert not any(line.startswith("> ") for line in said)  # restored from the cache: nothing ran
+    if Path(".dvc/tmp/damaged-dvc.lock").exists():
+        assert Path(".dvc/tmp/damaged-dvc.lock").read_text() == cut
+
+
+def test_what_is_whole_is_not_mended(place):
+    dvc_commands.run(["repro"], lambda line: None)
+    before = {path: path.read_bytes() for path in (Path("dvc.lock"), Path(".dvc/tmp/rwlock"))}
+    assert dvc_commands.mend() == [] and all(path.read_bytes() == data for path, data in before.items())
+
+
 def test_dvc_itself_takes_that_lock(place):
     with open(".dvc/tmp/lock", "a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
