@@ -178,8 +178,9 @@ def campaign(base: Path, grids: int, faults: int, seed: int, first: int = 1) -> 
         twice = sum(number > 1 for number in Counter(services.ended()).values())
     finally:
         services.close()
+    number = grids - first + 1
     return {
-        "grids": grids - first + 1, "cells": (grids - first + 1) * CELLS, "faults": len(injected), "lost": lost, "duplicated": duplicated,
+        "grids": number, "cells": number * CELLS, "faults": len(injected), "lost": lost, "duplicated": duplicated,
         "wrong": wrong, "stages ended twice": twice,
         "kinds": {kind: sum(fault["fault"] == kind for fault in injected) for kind in kinds},
     }  # fmt: skip
