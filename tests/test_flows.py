@@ -142,6 +142,19 @@ def test_a_submitter_that_dies_is_begun_again_and_its_run_does_not_stay_running(
     assert grid.begun().count("base demo 2") == grid.ended().count("base demo 2") == 1
 
 
+@pytest.mark.campaign
+def test_a_server_that_is_away_for_two_minutes_costs_no_cell_and_repeats_none(grid):
+    """Longer than a run may be silent, and than Prefect's client asks again by itself; a cell ends meanwhile."""
+    run = grid.begin(seeds="[3]")
+    worker_at_work(grid, "base demo 3")
+    grid.kill("server")
+    time.sleep(120)
+    grid.start_server()
+    assert grid.wait(run) == f"COMPLETED {CELLS} cells, {CELLS} of them run"
+    begun = [name for name in grid.begun() if name.endswith(" 3")]
+    assert len(begun) == len(set(begun)) == CELLS
+
+
 def worker_at_work(grid, cell: str) -> str:
     """The worker that runs ``cell``, once it has a checkpoint of it."""
     deadline = time.monotonic() + 120
