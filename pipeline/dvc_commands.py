@@ -159,6 +159,7 @@ def mend(root: Path = Path()) -> list[str]:
             if _is(_stages, path):
                 continue
             kept = temporary / f"damaged-{'-'.join(path.relative_to(root).parts)}"
+            kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, kept)
             name = path.relative_to(root).as_posix()
             committed = subprocess.run(["git", "show", f"HEAD:./{name}"], cwd=root, capture_output=True, check=False)
