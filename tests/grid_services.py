@@ -32,6 +32,30 @@ def family(process: subprocess.Popen) -> list[psutil.Process]:
         return []
 
 
+def run_begun(said: str) -> str:
+    """The flow run's id in what ``prefect deployment run`` says."""
+    return next(line.split("UUID:")[1].strip() for line in said.splitlines() if "UUID:" in line)
+
+
+def state(api: str, run: str) -> str:
+    """The flow run's state: its type, in capitals, and its message; "" while the server is away."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{api}/flow_runs/{run}", timeout=10) as answer:
+        found = json.load(answer)["state"]
+        return f"{found['type']} {found['message']}"
+    return ""
+
+
+def wait(api: str, run: str, seconds: float, hint: str) -> str:
+    """Until the flow run has ended; its state."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = state(api, run)
+        if found.startswith(("COMPLETED", "FAILED", "CRASHED", "CANCELLED")):
+            return found
+        time.sleep(1)
+    raise TimeoutError(f"{run} is {found} after {seconds} s; {hint}")
+
+
 @dataclass
 class Services:
     """A server with pools and deployments, a submitter and workers; everything below ``base``."""
@@ -137,7 +161,7 @@ class Services:
         """Begin a grid; the flow run's id."""
         given = [part for name, value in parameters.items() for part in ("-p", f"{name}={value}")]
         said = self.prefect("deployment", "run", flow, *given)
-        return next(line.split("UUID:")[1].strip() for line in said.splitlines() if "UUID:" in line)
+        return run_begun(said)
 
     def ask(self, what: str, **body: object) -> list:
         """What the API finds: ``flow_runs`` or ``artifacts``."""
@@ -152,21 +176,11 @@ class Services:
         return max((one for one in found if key in one["key"]), key=lambda one: one["created"])["data"]
 
     def state(self, run: str) -> str:
-        """The flow run's state: its type, in capitals, and its message; "" while the server is away."""
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.api}/flow_runs/{run}", timeout=10) as answer:
-            state = json.load(answer)["state"]
-            return f"{state['type']} {state['message']}"
-        return ""
+        return state(self.api, run)
 
     def wait(self, run: str, seconds: float = 600.0) -> str:
         """Until the flow run has ended; its state."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            state = self.state(run)
-            if state.startswith(("COMPLETED", "FAILED", "CRASHED", "CANCELLED")):
-                return state
-            time.sleep(1)
-        raise TimeoutError(f"{run} is {state} after {seconds} s; logs in {self.base}")
+        return wait(self.api, run, seconds, f"logs in {self.base}")
 
     def begun(self) -> list[str]:
         """The cells and other stages that have begun so far, in order: ``pretrain demo mmm_map 0``."""

@@ -1,9 +1,7 @@
 """What a newcomer does: `make services`, `prefect deployment run ablations`, `make services-down`; no DVC remote."""
 
-import json
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
@@ -15,7 +13,7 @@ pytest.importorskip("dvc")
 
 from pipeline import services
 from tests import sleeping_grid
-from tests.grid_services import alone, free_port
+from tests.grid_services import alone, free_port, run_begun, wait
 
 pytestmark = [pytest.mark.grid, pytest.mark.filterwarnings("ignore")]
 AXES = {"variants": ["baseline", "mmm_map"], "datasets": ["human36m"], "seeds": [0]}
@@ -42,15 +40,7 @@ def test_services_come_up_two_workers_share_the_checkout_and_nothing_stays(tmp_p
     def grid():
         """How a grid ends that is begun now."""
         said = call(services.program("prefect"), "deployment", "run", "ablations")
-        run = next(line.split("UUID:")[1].strip() for line in said.splitlines() if "UUID:" in line)
-        deadline = time.monotonic() + 600
-        while time.monotonic() < deadline:
-            with urllib.request.urlopen(f"{api}/flow_runs/{run}", timeout=30) as answer:
-                state = json.load(answer)["state"]
-            if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-                return f"{state['type']} {state['message']}"
-            time.sleep(1)
-        raise TimeoutError(state)
+        return wait(api, run_begun(said), 600, f"logs in {checkout / services.HOME}")
 
     try:
         said = service("up", "--workers", "2", "--port", str(port), "--mlflow-port", str(mlflow_port))
